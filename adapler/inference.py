@@ -22,7 +22,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from adapler.backbones import label_names, max_positions, ready, view
 from adapler.backbones.decomposition import evaluating
-from adapler.backbones.pieces import HALF
+from adapler.backbones.packing import HALF
 from adapler.calibration import (
     CALIBRATION,
     Calibration,

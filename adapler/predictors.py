@@ -19,8 +19,7 @@ from torch.nn.functional import linear, pad
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
-from adapler.backbones.packing import Segments, segment_sum
-from adapler.backbones.pieces import joined, pieces
+from adapler.backbones.packing import Segments, joined, pieces, segment_sum
 from adapler.registry import Registry
 
 # Sequences are this far apart when places are compared: no batch has so many cells.

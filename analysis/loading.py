@@ -12,7 +12,7 @@ import torch
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import check_task
 from adapler.backbones.loading import is_local, load_any_classifier, read_config
-from adapler.backbones.pieces import HALF
+from adapler.backbones.packing import HALF
 from adapler.calibration import Choice, weights_checksum
 from adapler.data import match_labels
 from adapler.devices import choose_device, choose_dtype, describe_dtype

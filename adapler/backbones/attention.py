@@ -2,7 +2,7 @@
 
 The keyword arguments that the encoder passes through its layers choose one of three kinds of attention:
 packed sequences (hard removal), packed sequences with a bias per key (soft removal), or neither of them (plain SDPA, so
-that the backbone also works on its own).
+that the backbone also works on its own). And how much attention each token receives, which some policies read.
 
 Dimensions: B batch, H heads, N padded length, T packed tokens, D hidden size, E head size,
 F extra features.
@@ -10,9 +10,9 @@ F extra features.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,28 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from adapler.backbones.packing import Segments, from_padded, to_padded
-from adapler.backbones.pieces import HALF, joined, sdpa
+from adapler.backbones.packing import HALF, Segments, from_padded, joined, to_padded
 from adapler.devices import AMPERE
 from adapler.errors import ArgumentError
 
 ATTENTION = "adapler"
 CUDA_MULTIPLE = 8  # CUDA's fused kernels need a head size that is a multiple of it
+# The gradient of SDPA on a CPU is slow in half precision where sequences are shorter than this: float32 takes a fifth
+# to a half of the time at 16 to 64 tokens, both conversions included.
+SHORT = 160
+
+
+def sdpa(
+    query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """SDPA of sequences of one length, (B, H, N, E), in the dtype whose gradient is fast (see `SHORT`)."""
+    slow = query.device.type == "cpu" and query.dtype in HALF and query.shape[-2] < SHORT
+    if not (slow and (query.requires_grad or key.requires_grad or value.requires_grad)):
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    mask = mask.float() if mask is not None and mask.is_floating_point() else mask
+    with torch.autocast("cpu", enabled=False):
+        found = scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask, scale=scale)
+    return found.to(query.dtype)
 
 
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
@@ -325,6 +340,118 @@ def _padded_pairs(
     bias = bias.masked_fill(~segments.mask_of(segments.longest), torch.finfo(query.dtype).min / 2)
     out = _attend(q, k, v, mask=_mask(term, at, dtype=q.dtype), scale=scale, key_bias=bias)
     return from_padded(out.transpose(1, 2), segments).transpose(0, 1)[None]  # (1, H, T, E)
+
+
+# Attention that is looked at: fused kernels never hold the weights, so what is read of them is computed explicitly,
+# which is slower. b sequences of a group, h heads of a block, t tokens of a group, n tokens of one sequence.
+
+Reads = Literal["all", "cls", "nothing"]
+"""Part of a layer's attention weights to read: all, the row of [CLS], or none."""
+
+# Attention weights that are held at once (4 MB in float32): more of them leave the processor's cache between two steps,
+# which takes longer. One head of one sequence is never split.
+MOST_WEIGHTS = 1 << 20
+
+
+class Received(NamedTuple):
+    """Attention weights of a layer, the mean of its heads, (T,) each; None where the policy does not read it, see
+    `Policy.reads`. They depend on a sequence's own tokens only.
+
+    Attributes:
+        total: the sum over all queries of the token's sequence; sums to n in each sequence.
+        own: what a token gives to itself.
+        from_cls: what [CLS] gives; sums to 1 in each sequence.
+    """
+
+    total: Tensor = None  # type: ignore[assignment]
+    own: Tensor = None  # type: ignore[assignment]
+    from_cls: Tensor = None  # type: ignore[assignment]
+
+
+def _softmax(logits: Tensor, *, dim: int = -1) -> Tensor:
+    """In float32 or better."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim)
+
+
+def _groups(segments: Segments, *, heads: int) -> Iterator[tuple[int, int]]:
+    """(sequences, tokens of each) of neighbours that are equally long, few enough for MOST_WEIGHTS."""
+    for count, size in segments.runs:
+        most = max(1, MOST_WEIGHTS // (heads * size * size))
+        for start in range(0, count, most):
+            yield min(most, count - start), size
+
+
+def _sequences(row: Tensor, groups: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+    """The row's sequences, a group at a time: (1, H, T, E) -> (b, H, n, E) each.
+
+    One split and not many slices: the gradient of a slice is as large as the row.
+    """
+    parts = torch.split(row[0], [count * size for count, size in groups], dim=1)
+    for part, group in zip(parts, groups, strict=True):
+        yield torch.unflatten(part, 1, group).transpose(0, 1)
+
+
+def _weighed(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    """Attention within sequences of one length, a block of heads at a time.
+
+    query, key, value (b, H, n, E), and a bias (b, H or 1, n, n) on the logits -> (b, H, n, E), and `total`, `own` and
+    `from_cls`, (b, n) each: what is not read of them costs no gradient.
+    """
+    batch, heads, size, _ = query.shape
+    block = max(1, min(heads, MOST_WEIGHTS // (batch * size * size)))
+    contexts, totals, own, from_cls = [], [], [], []
+    for start in range(0, heads, block):
+        end = min(start + block, heads)
+        logits = query[:, start:end] @ key[:, start:end].mT  # (b, h, n, n)
+        if bias is not None:
+            logits = logits + (bias if bias.shape[1] == 1 else bias[:, start:end]).to(logits.dtype)
+        weights = _softmax(logits)
+        contexts.append(weights.to(value.dtype) @ value[:, start:end])
+        totals.append(weights.sum((1, 2)))  # (b, n) each
+        own.append(weights.diagonal(dim1=2, dim2=3).sum(1))
+        from_cls.append(weights[:, :, 0].sum(1))
+    return joined(contexts, dim=1), [sum(each[1:], each[0]) / heads for each in (totals, own, from_cls)]
+
+
+def received_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    segments: Segments,
+    scale: float,
+    term: Callable[[Tensor], Tensor] | None = None,
+    positions: Tensor | None = None,
+) -> tuple[Tensor, Received]:
+    """`packed_attention` and all that each token received, in float32 or better. Differentiable in everything.
+
+    Args:
+        query, key, value, segments, scale: see packed_attention.
+        term, positions: for each pair of tokens, see pairwise_attention.
+    """
+    groups = list(_groups(segments, heads=query.shape[1]))
+    contexts, parts, begin = [], [], 0
+    for (count, size), q, k, v in zip(groups, *(_sequences(x, groups) for x in (query, key, value)), strict=True):
+        bias = None
+        if term is not None and positions is not None:
+            at = positions[0, begin : begin + count * size].view(count, size)
+            bias = term(at[:, None, :] - at[:, :, None])  # (b, H or 1, n, n)
+        context, part = _weighed(q * scale, k, v, bias=bias)  # q, k, v: (b, H, n, E)
+        contexts.append(context.transpose(1, 2).flatten(0, 1))  # (t, H, E)
+        parts.append([each.flatten() for each in part])  # (t,) each
+        begin += count * size
+    total, own, from_cls = map(joined, zip(*parts, strict=True))
+    return joined(contexts).transpose(0, 1)[None], Received(total=total, own=own, from_cls=from_cls)
+
+
+def received_from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -> Received:
+    """Attention from [CLS] to each token of its sequence; arguments as for `received_attention`."""
+    first = query.index_select(2, segments.first) * scale  # (1, H, B, E)
+    of_cls = torch.split(first[0], [count for count, _ in segments.runs], dim=1)
+    found = []
+    for cls, keys in zip(of_cls, _sequences(key, segments.runs), strict=True):  # (H, b, E), (b, H, n, E)
+        found.append(_softmax(keys @ cls.transpose(0, 1)[..., None], dim=2).mean(1).flatten())  # (t,)
+    return Received(from_cls=joined(found))
 
 
 AttentionInterface.register(ATTENTION, adapler_attention)

@@ -22,7 +22,6 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -140,34 +139,6 @@ def checked_layers(classifier: PreTrainedModel, layers: Sequence[int] | None) ->
     return asked
 
 
-@contextmanager
-def recorded_inputs(classifier: PreTrainedModel, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
-    """Evaluation mode; a forward pass inside it fills the mapping with the inputs of these layers, each (B, N, D).
-
-    The gradient graph begins at the lowest of them. Below it nothing is kept, and no weight gets a gradient.
-    """
-    inputs: dict[int, Tensor] = {}
-
-    def record(module: Any, arguments: tuple[Any, ...], index: int) -> tuple[Any, ...]:
-        hidden = arguments[0].detach().requires_grad_() if index == min(layers) else arguments[0]
-        inputs[index] = hidden
-        return (hidden, *arguments[1:])
-
-    trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    all_layers = view(classifier).layers
-    handles = [all_layers[index].register_forward_pre_hook(partial(record, index=index)) for index in layers]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        with evaluating(classifier), torch.enable_grad():
-            yield inputs
-    finally:
-        for handle in handles:
-            handle.remove()
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
 def layer_saliency(
     classifier: PreTrainedModel,
     batch: Mapping[str, Tensor],
@@ -178,8 +149,7 @@ def layer_saliency(
     """Saliency of every token at the input of layers; see `token_relevance`, and there for errors.
 
     Args:
-        classifier, batch, layers: see token_relevance. Only the hidden states of these layers are kept, and the
-            backward pass ends at the lowest of them.
+        classifier, batch, layers: see token_relevance; the backward pass ends at the lowest of these layers.
         target: or class indices (B,).
 
     Returns:
@@ -187,11 +157,11 @@ def layer_saliency(
     """
     asked = checked_layers(classifier, layers)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    with recorded_inputs(classifier, asked) as recorded:
-        logits = classifier(**inputs, return_dict=True).logits  # (B, C)
-        weights = _weights(classifier, target, batch.get("labels"))(logits)
-        hidden = [recorded[layer] for layer in asked]  # K times (B, N, D)
-        gradients = torch.autograd.grad((logits * weights).sum(), hidden)
+    with differentiable(classifier) as twin:
+        output = twin(**inputs, output_hidden_states=True)  # logits (B, C)
+        value = (output.logits * _weights(classifier, target, batch.get("labels"))(output.logits)).sum()
+        hidden = [output.hidden_states[layer] for layer in asked]  # K times (B, N, D)
+        gradients = torch.autograd.grad(value, hidden)
     scores = torch.stack(
         [(g.float() * h.float()).norm(dim=-1) for g, h in zip(gradients, hidden, strict=True)], dim=1
     ).detach()  # (B, K, N)
@@ -403,11 +373,12 @@ def removal_guide(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, p
     """
     reference = reference_layer(len(view(classifier).layers), points=points)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    with recorded_inputs(classifier, sorted({*points, reference})) as recorded:
-        logits = classifier(**inputs, return_dict=True).logits.float()  # (B, C)
-        loss = functional.cross_entropy(logits, batch["labels"], reduction="sum")  # texts do not meet in it
-        gradient = torch.autograd.grad(loss, recorded[reference])[0].float()  # (B, N, D)
-    changes = torch.stack([(recorded[reference] - recorded[at]).detach().float() for at in points], dim=1)
+    with differentiable(classifier) as twin:
+        output = twin(**inputs, output_hidden_states=True)
+        hidden = output.hidden_states  # (B, N, D) each
+        loss = functional.cross_entropy(output.logits.float(), batch["labels"], reduction="sum")  # texts do not meet
+        gradient = torch.autograd.grad(loss, hidden[reference])[0].float()  # (B, N, D)
+    changes = torch.stack([(hidden[reference] - hidden[at]).detach().float() for at in points], dim=1)
     found = (gradient[:, None] * changes).sum(-1).abs()  # (B, P, N, D) -> (B, P, N)
     return found * batch["attention_mask"][:, None]
 

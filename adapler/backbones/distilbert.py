@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adapler.backbones.family import Family
-from adapler.backbones.pieces import narrowed
+from adapler.backbones.packing import narrowed
 
 
 class DistilBert(Family):

@@ -12,9 +12,17 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from adapler.backbones.attention import ATTENTION, cls_attention, packed_attention
-from adapler.backbones.packing import Segments
-from adapler.backbones.pieces import (
+from adapler.backbones.attention import (
+    ATTENTION,
+    Reads,
+    Received,
+    cls_attention,
+    packed_attention,
+    received_attention,
+    received_from_cls,
+)
+from adapler.backbones.packing import (
+    Segments,
     computes_in_pieces,
     in_pieces,
     narrowed,
@@ -22,7 +30,6 @@ from adapler.backbones.pieces import (
     products_dtype,
     states_dtype,
 )
-from adapler.backbones.received import Reads, Received, received_attention, received_from_cls
 
 
 class Family:
@@ -232,7 +239,7 @@ class Family:
         query, key, value = attrgetter(*self.projections)(layer)
         states = hidden.index_select(1, first)  # (1, B, D)
         by_head = (self.config.num_attention_heads, -1)
-        # Products whose size depends on the number of texts and tokens are in float32 at least on a CPU: pieces.GRAIN.
+        # Products whose size depends on the number of texts and tokens are in float32 at least on a CPU: packing.GRAIN.
         exact = torch.promote_types(hidden.dtype, torch.float32)
         small = exact if computes_in_pieces(hidden) else hidden.dtype
         read = narrowed(states, query)

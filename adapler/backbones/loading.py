@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -138,7 +138,8 @@ def load_classifier(
     elif wanted is not None and config.num_labels != wanted:
         config.num_labels = wanted
     setattr(config, family.attention_dropout, 0.0)
-    classifier, info = _load(_of_classifier(check_config, check_task), name_or_path, hub=hub, config=config)
+    load, checks = AutoModelForSequenceClassification.from_pretrained, (check_config, check_task)
+    classifier, info = _load(load, name_or_path, hub=hub, checks=checks, config=config)
     # An encoder's head is new, and so may be the pooler that some encoders are saved without.
     head = (family.pooler_path, *(name for name, _ in classifier.named_children() if name != family.base))
     check_weights(classifier, info, name_or_path=name_or_path, new=() if fine_tuned else head)
@@ -160,7 +161,8 @@ def load_any_classifier(name_or_path: str | Path, **hub: Unpack[HubArguments]) -
         raise CheckpointError(
             f"{name_or_path}: holds no fine-tuned classifier (found {found}, need a ...ForSequenceClassification)"
         )
-    classifier, info = _load(_of_classifier(check_task), name_or_path, hub=hub, config=config)
+    load = AutoModelForSequenceClassification.from_pretrained
+    classifier, info = _load(load, name_or_path, hub=hub, checks=(check_task,), config=config)
     check_weights(classifier, info, name_or_path=name_or_path)
     return classifier.eval()
 
@@ -196,24 +198,20 @@ def load_adapler(from_pretrained: Callable[..., Any], name_or_path: Any, *args: 
     return (model, info) if informed else model
 
 
-def _of_classifier(*checks: Callable[[Any], None]) -> Callable[..., Any]:
-    """transformers' `from_pretrained` of a plain classifier, with checks of its configuration before."""
-
-    def load(name_or_path: Any, *, config: Any, **options: Any) -> Any:
-        for check in checks:
-            check(config)
-        return AutoModelForSequenceClassification.from_pretrained(name_or_path, config=config, **options)
-
-    return load
-
-
 def _load(
-    from_pretrained: Callable[..., Any], name_or_path: Any, *args: Any, hub: HubArguments, **options: Any
+    from_pretrained: Callable[..., Any],
+    name_or_path: Any,
+    *args: Any,
+    hub: HubArguments,
+    checks: Sequence[Callable[[Any], None]] = (),
+    **options: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """A model, in float32 by default, and transformers' loading info; CheckpointError for what cannot be loaded."""
     options = {"dtype": torch.float32, "use_safetensors": True, **located(name_or_path, hub), **options}
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # which check_weights refuses
     try:
+        for check in checks:
+            check(options["config"])
         model, info = from_pretrained(name_or_path, *args, **options)
     except LOADING_ERRORS as error:
         line = (str(error).strip().splitlines() or [""])[0]

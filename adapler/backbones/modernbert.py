@@ -15,11 +15,9 @@ import torch
 from torch import Tensor
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
-from adapler.backbones.attention import window
+from adapler.backbones.attention import Reads, Received, window
 from adapler.backbones.family import Family, attention_and_received
-from adapler.backbones.packing import Segments, segment_sum
-from adapler.backbones.pieces import narrowed, own_formats
-from adapler.backbones.received import Reads, Received
+from adapler.backbones.packing import Segments, narrowed, own_formats, segment_sum
 
 
 class ModernBert(Family):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adapler.backbones.attention import pairwise_attention
 from adapler.backbones.family import Family
-from adapler.backbones.pieces import narrowed
+from adapler.backbones.packing import narrowed
 from adapler.errors import ArgumentError
 
 

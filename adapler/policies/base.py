@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from adapler.backbones.received import Reads, Received
+from adapler.backbones.attention import Reads, Received
 from adapler.contribution import retention
 from adapler.errors import ArgumentError, counted
 from adapler.options import Checked, option, record

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from adapler.backbones import attention, pieces
+from adapler.backbones import attention
 from adapler.backbones.attention import packed_attention
 from adapler.backbones.packing import Segments, from_padded, to_padded
 from tests.conftest import random_batch, tiny_adapler
@@ -53,13 +53,13 @@ def test_neighbours_of_one_length_share_a_call(monkeypatch: pytest.MonkeyPatch) 
         torch.nn.functional.scaled_dot_product_attention(*part, scale=0.3)
         for part in zip(*(x.split(segments.sizes, dim=2) for x in (query, key, value)), strict=True)
     ]
-    calls, plain = [], pieces.scaled_dot_product_attention
+    calls, plain = [], attention.scaled_dot_product_attention
 
     def counted(*args: Any, **options: Any) -> Tensor:
         calls.append(1)
         return plain(*args, **options)
 
-    monkeypatch.setattr(pieces, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", counted)
     out = packed_attention(query, key, value, segments=segments, scale=0.3)
     assert_close(out, torch.cat(expected, dim=2))
     assert len(calls) == 3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from adapler.backbones import first_position, pieces, view
+from adapler.backbones import attention, first_position, packing, view
 from adapler.backbones.packing import Segments
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import WIDTH, tiny_adapler
@@ -29,7 +29,7 @@ def test_a_layer_equals_transformers_own(name: str, rows: int, monkeypatch: pyte
     torch.manual_seed(0)
     hidden = torch.randn(1, sum(SIZES), WIDTH)
     whole = run(classifier, hidden)  # with gradients: transformers' own code, in one piece
-    monkeypatch.setattr(pieces, "ROWS", rows)
+    monkeypatch.setattr(packing, "ROWS", rows)
     with torch.no_grad():
         assert_close(run(classifier, hidden), whole.detach(), atol=1e-6, rtol=1e-5)
 
@@ -42,7 +42,7 @@ def test_the_embeddings_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     types = torch.tensor([[0] * 6 + [1] * 5])
     types = types if getattr(classifier.config, "type_vocab_size", 0) > 1 else torch.zeros_like(types)
     whole = view(classifier).embed(ids, positions=positions, token_type_ids=types)
-    monkeypatch.setattr(pieces, "ROWS", 4)
+    monkeypatch.setattr(packing, "ROWS", 4)
     with torch.no_grad():
         found = view(classifier).embed(ids, positions=positions, token_type_ids=types)
     assert_close(found, whole, atol=1e-6, rtol=1e-5)  # a product of fewer rows may be another kernel's
@@ -51,18 +51,18 @@ def test_the_embeddings_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_a_layer_of_two_formats_runs_under_autocast() -> None:
     """Autocast to float32 is none: entering it would end the one that a training is in."""
     states, layer = torch.randn(1, 3, WIDTH), torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH))
-    with torch.autocast("cpu", torch.bfloat16), pieces.own_formats(layer, states.bfloat16()):
+    with torch.autocast("cpu", torch.bfloat16), packing.own_formats(layer, states.bfloat16()):
         assert layer(states).dtype == torch.bfloat16
-    with pieces.own_formats(layer, states):
+    with packing.own_formats(layer, states):
         assert layer(states).dtype == torch.float32
-    with pieces.own_formats(layer.bfloat16(), states):
+    with packing.own_formats(layer.bfloat16(), states):
         assert layer(states).dtype == torch.bfloat16
-    with pieces.own_formats(layer, states.bfloat16()):
+    with packing.own_formats(layer, states.bfloat16()):
         assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_hook_in_a_layer_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "ROWS", 2)
+    monkeypatch.setattr(packing, "ROWS", 2)
     classifier = tiny_adapler("bert").backbone
     seen = []
     layer = view(classifier).layers[0]
@@ -91,22 +91,22 @@ def test_short_sequences_that_learn_are_attended_to_in_float32(
     short: int, masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under autocast too, which would take SDPA back to bfloat16; without a gradient it stays in bfloat16."""
-    monkeypatch.setattr(pieces, "SHORT", short)
-    seen, plain = [], pieces.scaled_dot_product_attention
+    monkeypatch.setattr(attention, "SHORT", short)
+    seen, plain = [], attention.scaled_dot_product_attention
 
     def noted(query: Tensor, *args: Any, **options: Any) -> Tensor:
         found: Tensor = plain(query, *args, **options)
         seen.append(found.dtype)
         return found
 
-    monkeypatch.setattr(pieces, "scaled_dot_product_attention", noted)
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", noted)
     torch.manual_seed(0)
     given = [torch.randn(2, 3, 6, 4, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
     mask = torch.randn(2, 1, 6, 6, dtype=torch.bfloat16) if masked else None
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = pieces.sdpa(*given, mask=mask, scale=0.5)
+        out = attention.sdpa(*given, mask=mask, scale=0.5)
         with torch.no_grad():
-            pieces.sdpa(*(one.detach() for one in given), mask=mask, scale=0.5)
+            attention.sdpa(*(one.detach() for one in given), mask=mask, scale=0.5)
     assert seen == [torch.float32 if short else torch.bfloat16, torch.bfloat16]
     assert out.dtype == torch.bfloat16
     exact = [one.detach().float().requires_grad_() for one in given]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapler.backbones import received as module
+from adapler.backbones import attention as module
+from adapler.backbones.attention import Received
 from adapler.backbones.family import attention_and_received
 from adapler.backbones.packing import Segments
-from adapler.backbones.received import Received
 from adapler.policies import LayerView, policy_class
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import random_batch
