@@ -60,13 +60,7 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
         else:
             self.backbone_config = backbone = copy.deepcopy(backbone)  # its labels may change below
         predictor_class(self.predictor)  # refuses a name that is not known
-        if not (self.policy_options is None or isinstance(self.policy_options, dict)):
-            raise ArgumentError(f"policy_options: {self.policy_options!r} is not a dictionary")
         first = getattr(options_of(policy_class(self.policy), self.policy_options), "first_layer", 0)
-        for name, kind in (("contribution_hidden_size", int), ("beta", int | float), ("eta_init", int | float)):
-            value = getattr(self, name)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise ArgumentError(f"{name}: {value!r} is not a {'whole ' if kind is int else ''}number")
         if self.contribution_hidden_size < 1:
             raise ArgumentError(f"contribution_hidden_size: {self.contribution_hidden_size} is not at least 1")
         if not 0 < self.beta < math.inf:

@@ -7,7 +7,6 @@ from 0; layer l's Contribution Predictor runs on its input h^l, before the layer
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
-from transformers import initialization as init
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from adapler.backbones import check_config, check_task, family_of, max_positions, position_ids, ready, view
@@ -26,8 +24,8 @@ from adapler.errors import ArgumentError, is_number
 from adapler.inference import Predicts
 from adapler.outputs import AdapLeROutput, with_loss
 from adapler.passes import hard_pass
-from adapler.policies import ContributionPolicy, Policy, options_of, policy_class
-from adapler.predictors import Predictor, predictor_class
+from adapler.policies import Policy, policy_class
+from adapler.predictors import Predictor
 
 Removal = Literal["none", "soft", "hard"]
 DEFAULT_SLOPE = 10.0
@@ -69,29 +67,14 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         if backbone is None:
             backbone = AutoModelForSequenceClassification.from_config(config.backbone_config)
         self.backbone = ready(backbone)
-        family = view(self.backbone)
-        self.num_layers = len(family.layers)
-        if config.policy == ContributionPolicy.name:
-            kind, activation = predictor_class(config.predictor), getattr(self.backbone.config, family.activation)
-            width = config.contribution_hidden_size
-            self.contribution_predictors = nn.ModuleList(
-                kind(config.hidden_size, contribution_hidden_size=width, activation=activation)
-                for _ in range(self.num_layers)
-            )
-            self.eta = nn.Parameter(torch.full((self.num_layers,), config.eta_init))
-            self.theta = nn.Parameter(torch.ones(self.num_layers - 1))
-        else:
-            self.policy = policy_class(config.policy)(config)
-            self.policy.reset_parameters()
+        self.num_layers = len(view(self.backbone).layers)
+        policy_class(config.policy).install(self)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Predictor | Policy):
             module.reset_parameters()
-        elif module is self and self.config.policy == ContributionPolicy.name:
-            init.constant_(self.eta, self.config.eta_init)
-            init.ones_(self.theta)
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **options: Any
@@ -172,10 +155,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
     @property
     def removal_policy(self) -> Policy:
         """The removal policy: AdapLeR's predictors and thresholds, or another one (see `adapler.policies`)."""
-        if self.config.policy != ContributionPolicy.name:
-            return self.policy
-        options = options_of(ContributionPolicy, self.config.policy_options)
-        return ContributionPolicy(cast(Sequence[nn.Module], self.contribution_predictors), self.eta, options)
+        return cast(Policy, policy_class(self.config.policy).of(self))
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
         """The backbone's, see transformers."""

@@ -377,11 +377,12 @@ def gated_pass(backbone: PreTrainedModel, policy: Policy, **inputs: Any) -> Adap
 
     row = Row(backbone, **inputs)
     presence = whole = torch.ones_like(row.place, dtype=exact_dtype(row.hidden))  # (T,)
-    soft_lengths = []
+    left, soft_lengths = segment_sum(presence, row.segments), []  # (B,)
     for index in range(row.layers):
         last, decides = index == row.layers - 1, policy.decides(index, layers=row.layers)
         if policy.place == "before":
             presence = presence * gates(row.view(index)) if decides else presence
+            left = segment_sum(presence, row.segments)
             new = row.run(index, key_bias=(CLOSED + (1 - CLOSED) * presence).log()[None])
             there = presence[None, :, None].to(new.dtype)
             row.hidden = new if last else there * new + (1 - there) * row.hidden
@@ -393,9 +394,10 @@ def gated_pass(backbone: PreTrainedModel, policy: Policy, **inputs: Any) -> Adap
                 index, row.hidden, positions=row.positions, segments=row.segments, reads=reads
             )
             presence = gates(LayerView(index, states[0], row.packed, received)) if decides else whole
+            left = segment_sum(presence, row.segments)
             there = presence[None, :, None].to(states.dtype)
             states = row.family.feed_forward_half(index, states * there if policy.fades == "feed_forward" else states)
             row.hidden = states * there if policy.fades == "output" else states
-        soft_lengths.append(segment_sum(presence, row.segments))
+        soft_lengths.append(left)
     logits = row.family.head(row.hidden[0])
     return AdapLeROutput(logits=logits, lengths=torch.stack(soft_lengths, dim=1), head_states=row.hidden[0])

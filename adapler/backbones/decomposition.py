@@ -379,7 +379,7 @@ def removal_guide(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, p
         loss = functional.cross_entropy(output.logits.float(), batch["labels"], reduction="sum")  # texts do not meet
         gradient = torch.autograd.grad(loss, hidden[reference])[0].float()  # (B, N, D)
     changes = torch.stack([(hidden[reference] - hidden[at]).detach().float() for at in points], dim=1)
-    found = (gradient[:, None] * changes).sum(-1).abs()  # (B, P, N, D) -> (B, P, N)
+    found: Tensor = (gradient[:, None] * changes).sum(-1).abs()  # (B, P, N, D) -> (B, P, N)
     return found * batch["attention_mask"][:, None]
 
 

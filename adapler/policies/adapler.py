@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from adapler.backbones import view
 from adapler.backbones.loading import is_fine_tuned, read_config
 from adapler.backbones.packing import segment_softmax
 from adapler.contribution import threshold
@@ -33,6 +34,7 @@ from adapler.policies.base import (
     Training,
     TrainingOptions,
     Work,
+    options_of,
     policy,
 )
 from adapler.predictors import Cost, predictor_class
@@ -578,6 +580,28 @@ class AdapLeR(Policy):
         nn.Module.__init__(self)
         self._parts = (predictors, eta)  # in a tuple: not registered a second time
         self.options = options
+
+    @classmethod
+    def install(cls, model: Any) -> None:
+        """Predictors, eta and theta are the model's own."""
+        config, layers = model.config, view(model.backbone).layers
+        kind, activation = predictor_class(config.predictor), view(model.backbone).activation
+        width = config.contribution_hidden_size
+        model.contribution_predictors = nn.ModuleList(
+            kind(
+                config.hidden_size,
+                contribution_hidden_size=width,
+                activation=getattr(model.backbone.config, activation),
+            )
+            for _ in layers
+        )
+        model.eta = nn.Parameter(torch.full((len(layers),), config.eta_init))
+        model.theta = nn.Parameter(torch.ones(len(layers) - 1))
+
+    @classmethod
+    def of(cls, model: Any) -> Any:
+        """See Policy.of."""
+        return cls(model.contribution_predictors, model.eta, options_of(cls, model.config.policy_options))
 
     @property
     def factors(self) -> Tensor:

@@ -93,6 +93,17 @@ class Policy(nn.Module, ABC):
         """Set all parameters to where training starts, with the functions of `transformers.initialization`."""
 
     @classmethod
+    def install(cls, model: Any) -> None:
+        """Give a new model the policy's parameters."""
+        model.policy = cls(model.config)
+        model.policy.reset_parameters()
+
+    @classmethod
+    def of(cls, model: Any) -> Any:
+        """The policy of a model that it was installed in."""
+        return model.policy
+
+    @classmethod
     def decides(cls, index: int, *, layers: int) -> bool:
         """Whether it may drop tokens in a layer; default: in every one that `place` allows."""
         return cls.place == "before" or index < layers - 1
