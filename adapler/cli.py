@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from adapler import __version__
-from adapler.distributed import is_main
+from adapler.devices import is_main
 from adapler.errors import CommandParser, run_command
 
 

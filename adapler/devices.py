@@ -1,4 +1,4 @@
-"""Device and dtype of a model, and the machine of time measurements.
+"""Device and dtype of a model, the processes of one job, and the machine of time measurements.
 
 bfloat16 has the range of float32 and three digits. Where a processor has instructions for it, a model runs two to three
 times faster than in float32; where it has none, every product is emulated and the model is slower.
@@ -11,8 +11,10 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from adapler.errors import ArgumentError
 
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
+T = TypeVar("T")
 AMPERE = (8, 0)  # the first CUDA compute capability with bfloat16 units
+# How long a process waits for another. While the main process computes saliency or evaluates, the others wait: hours,
+# for a large training set. The default of 10 or 30 minutes would end such a run. When a process fails, the launcher
+# ends the others at once, so nobody waits this long for a dead one.
+GROUP_TIMEOUT = timedelta(days=7)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -103,3 +110,50 @@ def _processor() -> str:
     table = Path("/proc/cpuinfo")
     match = re.search(r"^model name\s*:\s*(.+)$", table.read_text(), re.MULTILINE) if table.is_file() else None
     return " ".join(match[1].split()) if match else platform.processor() or platform.machine()
+
+
+# ---- one job in several processes (`torchrun`, `accelerate launch`): who writes, and waiting for it
+
+
+def is_main() -> bool:
+    """Whether this process is the one that prints and writes; the only one there is, without a launcher."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def processes() -> int:
+    """Number of processes that a launcher started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def join_processes(device: torch.device) -> None:
+    """Open the group of processes, for models on a kind of device; does nothing without a launcher."""
+    if processes() > 1:
+        _state(cpu=device.type == "cpu")
+
+
+def wait_for_everyone() -> None:
+    """Returns when every process is here; at once, without a launcher."""
+    if processes() > 1:
+        import torch
+
+        _state(cpu=not torch.cuda.is_available()).wait_for_everyone()
+
+
+def from_main(compute: Callable[[], T]) -> T:
+    """Result of `compute`, called in the main process only, in every process."""
+    if processes() == 1:
+        return compute()
+    from accelerate.utils import broadcast_object_list
+
+    wait_for_everyone()
+    values: list[Any] = [compute() if is_main() else None]
+    broadcast_object_list(values)
+    result: T = values[0]
+    return result
+
+
+def _state(*, cpu: bool) -> Any:
+    from accelerate import PartialState
+
+    # A group that is open already stays as it is.
+    return PartialState(cpu=cpu, timeout=GROUP_TIMEOUT)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from adapler.distributed import is_main
+from adapler.devices import is_main
 from adapler.errors import ArgumentError, DataError
 
 

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -40,6 +40,7 @@ SHARD_CHARACTERS = 1 << 18  # a shard of long texts ends here
 BATCH_TOKENS = 4096  # padded tokens of a batch
 COLUMNS = ("label", "score", "probabilities", "speedup", "length", "lengths", "windows", "tokens", "layers")
 SHOWN_ERRORS = 20
+ROW = "the number of the row"  # a column that no input has
 EXAMPLE = """adapler predict --model checkpoints/movies-minilm "superb acting and a wonderful story"
   adapler predict --model checkpoints/movies-minilm --input reviews.csv --text-column review --id-column key \\
     --keep stars --output labels.parquet --processes 2
@@ -188,11 +189,7 @@ class Columns:
         pair = options.pair_column
         if pair is None and options.text_column is None and text == "text_a" and "text_b" in fields:
             pair = "text_b"
-        own = {"row", "id", "error", *COLUMNS}
-        kept = {
-            name: f"input_{name}" if name in own or name.startswith("probability_") else name for name in options.keep
-        }
-        return cls(text, pair, options.id_column or "id", kept)
+        return cls(text, pair, options.id_column or "id", _kept(options))
 
     def read(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The row of `input_rows`, without its number."""
@@ -206,6 +203,12 @@ class Columns:
         texts = None if error else fields[self.text] if self.pair is None else (fields[self.text], fields[self.pair])
         kept = {column: fields.get(name) for name, column in self.kept.items()}
         return {"id": fields.get(self.id), **kept, "text": texts, "error": error}
+
+
+def _kept(options: PredictOptions) -> dict[str, str]:
+    """The kept columns, and what they are called in the output."""
+    own = {"row", "id", "error", *COLUMNS}
+    return {name: f"input_{name}" if name in own or name.startswith("probability_") else name for name in options.keep}
 
 
 def shards(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -313,24 +316,22 @@ class Classifier:
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:
     """A column for each label's probability."""
-    if "probabilities" not in row:
-        return row
-    shares = row["probabilities"] or {}
-    return {**row, **{f"probability_{label}": share for label, share in shares.items()}}
+    return {**row, **{f"probability_{label}": share for label, share in (row.get("probabilities") or {}).items()}}
 
 
 class Table:
     """The columns of an output file, and its rows in shards; the suffix gives the format."""
 
-    def __init__(self, options: PredictOptions, labels: Sequence[str], columns: Sequence[str]) -> None:
-        """columns: of the output's rows, in order."""
+    def __init__(
+        self, options: PredictOptions, labels: Sequence[str], row: Mapping[str, Any], types: Mapping[str, Any]
+    ) -> None:
+        """row: of `input_rows`; types: the Arrow types of the input's columns, by name, if it has any."""
         self.suffix = options.output.suffix.lower() if options.output else ""
         shares = [f"probability_{label}" for label in labels]
+        columns = [name for name in row if name not in ("text", "error")] + [*options.output_columns, "error"]
         self.names = [n for name in columns for n in (shares if name == "probabilities" else [name])]
-        self._input = (
-            options.input if options.input and (options.format or format_of(options.input)) == "parquet" else None
-        )
-        self._options = options
+        own = {options.id_column or "id": "id", **_kept(options)}
+        self._types = {own[name]: kind for name, kind in types.items() if name in own}
 
     def write(self, rows: Sequence[dict[str, Any]], path: Path) -> None:
         """A shard; CSV without a header."""
@@ -341,16 +342,19 @@ class Table:
                 writer = csv.DictWriter(stream, self.names, extrasaction="ignore")
                 writer.writerows({name: _cell(value) for name, value in flat(row).items()} for row in rows)
         else:
-            import pyarrow as pa
             import pyarrow.parquet as pq
 
-            schema = self._schema()
-            made = [flat(row) for row in rows]
-            columns = [[row.get(field.name) for row in made] for field in schema]
-            text = [field.type == pa.string() for field in schema]
-            columns = [[_as_text(v) for v in column] if t else column for column, t in zip(columns, text, strict=True)]
-            arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
-            pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
+            pq.write_table(self.arrow(rows), path)
+
+    def arrow(self, rows: Sequence[dict[str, Any]]) -> Any:
+        """Rows as an Arrow table."""
+        import pyarrow as pa
+
+        schema, made = self._schema(), [flat(row) for row in rows]
+        text = {field.name for field in schema if field.type == pa.string()}
+        for row in made:
+            row.update({name: str(_cell(row[name])) for name in text if row.get(name) is not None})
+        return pa.Table.from_pylist(made, schema=schema)
 
     def join(self, parts: Sequence[Path], output: Path) -> None:
         """One file of all shards, whole or not at all."""
@@ -373,20 +377,14 @@ class Table:
                         shutil.copyfileobj(source, stream)
 
     def _schema(self) -> Any:
-        """Numbers of a Parquet input keep their types; other columns of the input are text."""
+        """Numbers of the input keep their types; its other columns are text."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         types = {"row": pa.int64(), "length": pa.int32(), "windows": pa.int32(), "score": pa.float64()}
         types |= {"speedup": pa.float64(), "tokens": pa.list_(pa.string())}
         types |= dict.fromkeys(("lengths", "layers"), pa.list_(pa.int32()))
         types |= {name: pa.float64() for name in self.names if name.startswith("probability_")}
-        if self._input is not None:
-            source = pq.read_schema(self._input)
-            own = {self._options.id_column or "id": "id", **{n: n for n in self._options.keep}}
-            for name, column in own.items():
-                if name in source.names and (pa.types.is_primitive(kind := source.field(name).type)):
-                    types[column if column in self.names else f"input_{column}"] = kind
+        types |= {name: kind for name, kind in self._types.items() if pa.types.is_primitive(kind)}
         return pa.schema([(name, types.get(name, pa.string())) for name in self.names])
 
 
@@ -397,11 +395,6 @@ def _json_line(row: dict[str, Any]) -> str:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple | dict) else value
-
-
-def _as_text(value: Any) -> str | None:
-    value = _cell(value)
-    return None if value is None else str(value)
 
 
 def _screen_line(row: dict[str, Any], *, numbered: bool) -> str:
@@ -444,30 +437,22 @@ def predict_file(options: PredictOptions) -> tuple[Counter[str], float]:
     """
     if options.engine == "ray":
         return _predict_on_ray(options)
-    with claimed(options.output):
-        return _predict_here(options)
+    from tqdm import tqdm
 
-
-def _predict_here(options: PredictOptions) -> tuple[Counter[str], float]:
     from adapler.backbones import label_names
 
     parts = shards(input_rows(options), options.shard_rows)
     first = next(parts)  # before the model is loaded: most mistakes show here
-    if options.output is None:
-        options = replace(options, output_columns=["label", "score", "speedup", "length", "lengths", "windows"])
-    classifier = Classifier(options)
-    begin, count = time.perf_counter(), Counter[str]()
-    errors: list[str] = []
-    columns = [name for name in first[0] if name not in ("text", "error")] + [*options.output_columns, "error"]
-    classifier.table = table = Table(options, label_names(classifier.model.config), columns)
     place = None if options.output is None else options.output.with_name(f"{options.output.name}.partial")
-    if place is not None:
-        _begin(place, options)
+    if place is None:
+        options = replace(options, output_columns=["label", "score", "speedup", "length", "lengths", "windows"])
     names: list[Path] = []
+    count, errors = Counter[str](), list[str]()
+    waiting: deque[Future[Any]] = deque()
 
-    def missing() -> Iterator[tuple[list[dict[str, Any]], Path | None]]:
+    def missing(suffix: str) -> Iterator[tuple[list[dict[str, Any]], Path | None]]:
         for index, shard in enumerate(chain([first], parts)):
-            path = place and place / f"{index:07d}{table.suffix}"
+            path = place and place / f"{index:07d}{suffix}"
             if path is not None:
                 names.append(path)
             if path is None or not path.exists():
@@ -475,38 +460,51 @@ def _predict_here(options: PredictOptions) -> tuple[Counter[str], float]:
             else:
                 count["before"] += len(shard)
 
-    from tqdm import tqdm
-
-    try:
-        pool, work = _pool(options, classifier)
-        waiting: deque[Future[Any]] = deque()
-        tasks = missing()
-        with pool, tqdm(unit="row", disable=options.quiet or None) as bar:
-            while True:
-                waiting += (pool.submit(work, *task) for task in islice(tasks, 2 * pool._max_workers - len(waiting)))
-                if not waiting:
-                    break
-                rows, done = waiting.popleft().result()
-                count += done
-                errors += [f"row {row['row']}: {row['error']}" for row in rows if row["error"]]
-                for row in rows if place is None else ():
-                    print(_screen_line(row, numbered=options.input is not None))
-                bar.update(done["rows"])
-    except DataError:  # the input has to be changed, and then it is another one
+    with claimed(options.output):
+        classifier = Classifier(options)
+        begin = time.perf_counter()
+        classifier.table = table = Table(options, label_names(classifier.model.config), first[0], _types(options))
         if place is not None:
-            shutil.rmtree(place, ignore_errors=True)
-        raise
-    except BrokenProcessPool as error:
-        raise WorkerError(
-            "a process has ended; the machine may be out of memory, fewer --processes need less"
-        ) from error
-    if place is not None and options.output is not None:
-        table.join(names, options.output)
-        shutil.rmtree(place)
+            _begin(place, options)
+        tasks = missing(table.suffix)
+        try:
+            pool, work = _pool(options, classifier)
+            with pool, tqdm(unit="row", disable=options.quiet or None) as bar:
+                while True:
+                    for task in islice(tasks, 2 * pool._max_workers - len(waiting)):
+                        waiting.append(pool.submit(work, *task))
+                    if not waiting:
+                        break
+                    rows, done = waiting.popleft().result()
+                    count += done
+                    errors += [f"row {row['row']}: {row['error']}" for row in rows if row["error"]]
+                    for row in rows if place is None else ():
+                        print(_screen_line(row, numbered=options.input is not None))
+                    bar.update(done["rows"])
+        except DataError:  # the input has to be changed, and then it is another one
+            if place is not None:
+                shutil.rmtree(place, ignore_errors=True)
+            raise
+        except BrokenProcessPool as error:
+            raise WorkerError(
+                "a process has ended; the machine may be out of memory, fewer --processes need less"
+            ) from error
+        if place is not None and options.output is not None:
+            table.join(names, options.output)
+            shutil.rmtree(place)
     if not options.quiet:
         for note in (*classifier.notes, *_notes(count, errors)):
             print(f"note: {note}", file=sys.stderr)
     return count, time.perf_counter() - begin
+
+
+def _types(options: PredictOptions) -> dict[str, Any]:
+    """Arrow types of the columns of a Parquet input."""
+    if options.input is None or (options.format or format_of(options.input)) != "parquet":
+        return {}
+    import pyarrow.parquet as pq
+
+    return {field.name: field.type for field in pq.read_schema(options.input)}
 
 
 def _notes(count: Counter[str], errors: Sequence[str]) -> Iterator[str]:
@@ -619,24 +617,18 @@ class RayClassifier:
 
     def __call__(self, batch: Any) -> Any:
         """The output's columns of a batch of rows, both Arrow tables."""
-        import pyarrow as pa
+        from adapler.backbones import label_names
 
         fields = batch.to_pylist()
         self.columns = self.columns or Columns.of(self.options, fields[0], str(self.options.input))
-        rows, _ = self.classifier([self.columns.read(one) for one in fields])
-        made = [flat(row) for row in rows]
-        names = [name for name in dict.fromkeys(name for row in made for name in row) if name != "probabilities"]
-        types = {name: pa.string() if name in ("label", "error") else pa.float64() for name in names}
-        types |= dict.fromkeys(("length", "windows"), pa.int32()) | {"tokens": pa.list_(pa.string())}
-        types |= dict.fromkeys(("lengths", "layers"), pa.list_(pa.int32()))
-        own = {self.columns.id: "id", **self.columns.kept}
-        types |= {own[field.name]: field.type for field in batch.schema if field.name in own}
-        types |= {} if self.columns.id in fields[0] else {"id": pa.string()}
-        return pa.table({name: pa.array([row.get(name) for row in made], type=types[name]) for name in names})
+        rows = [{"row": one.pop(ROW), **self.columns.read(one)} for one in fields]
+        types = {field.name: field.type for field in batch.schema}
+        table = Table(self.options, label_names(self.classifier.model.config), rows[0], types)
+        return table.arrow(self.classifier(rows)[0])
 
 
 def _predict_on_ray(options: PredictOptions) -> tuple[Counter[str], float]:
-    """Classify the rows of a file into a folder of files, in the order of the rows; `row` is not among the columns.
+    """Classify the rows of a file into a folder of files, in the order of the rows; `row` counts rows, not lines.
 
     Raises:
         ArgumentError: no file as input or no folder as output, or Ray is not installed.
@@ -658,15 +650,23 @@ def _predict_on_ray(options: PredictOptions) -> tuple[Counter[str], float]:
         how = ParseOptions(delimiter="\t", quote_char=False) if kind == "tsv" else ParseOptions(newlines_in_values=True)
         rows = ray.data.read_csv(path, parse_options=how)
     else:
-        rows = {"jsonl": ray.data.read_json, "parquet": ray.data.read_parquet, "lines": ray.data.read_text}[kind](path)
-    made: Any = rows.map_batches(
-        RayClassifier,
-        fn_constructor_args=(options,),
-        batch_size=options.shard_rows,
-        batch_format="pyarrow",
-        concurrency=options.processes,
-        num_gpus=1 if options.device.startswith("cuda") else 0,
-    ).materialize()
+        options_of = {"drop_empty_lines": False} if kind == "lines" else {}
+        read = {"jsonl": ray.data.read_json, "parquet": ray.data.read_parquet, "lines": ray.data.read_text}[kind]
+        rows = read(path, **options_of)
+    rows = rows.materialize()
+    numbers = ray.data.range(rows.count()).map_batches(lambda batch: {ROW: batch["id"] + 1})
+    made: Any = (
+        rows.zip(numbers)
+        .map_batches(
+            RayClassifier,
+            fn_constructor_args=(options,),
+            batch_size=options.shard_rows,
+            batch_format="pyarrow",
+            concurrency=options.processes,
+            num_gpus=1 if options.device.startswith("cuda") else 0,
+        )
+        .materialize()
+    )
     write = {".jsonl": made.write_json, ".csv": made.write_csv}.get(options.output.suffix.lower(), made.write_parquet)
     write(str(options.output.resolve()))
     count = Counter(rows=made.count(), bad=int(made.filter(lambda row: row["error"] is not None).count()))

@@ -3,7 +3,7 @@
 1. rationale_eval.py, settings.py    a call or a command becomes `Settings`
 2. loading.py, corpus.py             names become models, a tokenizer and annotated documents
 3. plan.py, alignment.py             which documents; words and their rationale become windows of wordpieces
-4. scores/, scoring.py               every method scores every window, layer by layer (kept by cache.py)
+4. scores/, scoring.py               every method scores every window, layer by layer (kept on disk by scoring.py)
 5. evaluate.py, metrics/             a unit's scores against its rationale: AP, FPR, ...; faithfulness.py, eraser.py
 6. report.py, figures/, page.py      the frame of all values: means, intervals, tests, tables, figures, pages
 7. one_text.py, explanation.py       the same for one text

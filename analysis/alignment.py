@@ -17,12 +17,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError
 from adapler.text import Encoded, encode
 from analysis.metrics.registry import Unit
@@ -31,18 +34,6 @@ from analysis.scores.base import Batch
 TRUNCATIONS = ("truncate", "rationale-windows", "all-windows")
 AGGREGATIONS = ("none", "max", "mean", "sum")
 SPECIAL = -1  # the word index of a token that is no word of the document
-
-
-class AnnotatedDocument(Protocol):
-    """The attributes that `align` reads; `adapler.eraser.EraserExample` has them. `query` is optional."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def words(self) -> tuple[str, ...]: ...
-
-    def rationale(self) -> NDArray[np.bool_]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +76,7 @@ class Alignment:
 
 
 def align(
-    example: AnnotatedDocument,
+    example: EraserExample,
     tokenizer: Any,
     *,
     max_length: int = 512,
@@ -235,26 +226,18 @@ def collate(
 ) -> Batch:
     """Pad windows on the right into one Batch; `mask_token_id`, or `pad_token_id`, stands for tokens that a method
     takes out. A tokenizer may have neither."""
-    shape = (len(windows), max(len(window) for window in windows))  # (B, N)
-    ids, mask, types = (
-        np.full(shape, pad_token_id or 0),
-        np.zeros(shape, dtype=np.int64),
-        np.zeros(shape, dtype=np.int64),
-    )
-    special = np.zeros(shape, dtype=bool)
-    typed = all(window.token_type_ids is not None for window in windows)
-    for row, window in enumerate(windows):
-        n = len(window)
-        ids[row, :n], mask[row, :n], special[row, :n] = window.input_ids, 1, window.special
-        if window.token_type_ids is not None:
-            types[row, :n] = window.token_type_ids
+
+    def padded(rows: Sequence[NDArray[Any]], value: int = 0) -> Tensor:
+        return pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True, padding_value=value).to(device)
+
+    types = [window.token_type_ids for window in windows if window.token_type_ids is not None]
     return Batch(
         ids=tuple(window.id for window in windows),
-        input_ids=torch.from_numpy(ids).to(device),
-        attention_mask=torch.from_numpy(mask).to(device),
-        token_type_ids=torch.from_numpy(types).to(device) if typed else None,
+        input_ids=padded([window.input_ids for window in windows], pad_token_id or 0),
+        attention_mask=padded([np.ones_like(window.input_ids) for window in windows]),
+        token_type_ids=padded(types) if len(types) == len(windows) else None,
         labels=None if labels is None else torch.tensor(list(labels), device=device),
-        special=torch.from_numpy(special).to(device),
+        special=padded([window.special for window in windows]),
         mask_token_id=mask_token_id,
         seed=seed,
         threshold_scale=threshold_scale,

@@ -78,15 +78,12 @@ def load_corpus(
     check_rule(annotators)
     data = default_data() if data is None else data
     if isinstance(data, pd.DataFrame):
-        rows = [(f"row {i}", row) for i, row in enumerate(_rows_of(data))]
         by_split: dict[str, list[Any]] = {}
-        for where, row in rows:
-            by_split.setdefault(split_name(str(row.pop("split", split))), []).append((where, row))
-        return _corpus("frame", "frame", by_split, split=split, annotators=annotators, names=())
+        for i, row in enumerate(_rows_of(data)):
+            by_split.setdefault(split_name(str(row.pop("split", split))), []).append((f"row {i}", row))
+        return combined_by(_corpus("frame", "frame", by_split, split=split), split=split, annotators=annotators)
     if isinstance(data, EraserCorpus):
         return combined_by(data, split=split, annotators=annotators)
-    if not isinstance(data, str | os.PathLike):
-        raise ArgumentError(f"data: got a {type(data).__name__}, must be a corpus, a frame, a folder or a file")
     path = Path(data)
     if not holds_json_lines(path):
         return combined_by(read_corpus(path), split=split, annotators=annotators)
@@ -97,7 +94,8 @@ def load_corpus(
     lines = {one: rows for one, rows in lines.items() if one == split or rows and "tokens" in rows[0][1]}
     names = _meta_labels(path / "meta.json" if path.is_dir() else path.with_name("meta.json"))
     name = path.resolve().name if path.is_dir() else path.stem
-    return _corpus(name, str(path), lines, split=split, annotators=annotators, names=names)
+    corpus = _corpus(name, str(path), lines, split=split, names=names)
+    return combined_by(corpus, split=split, annotators=annotators)
 
 
 def documents_of(corpus: EraserCorpus, split: str, limit: int | None = None, *, seed: int = 0) -> list[EraserExample]:
@@ -198,10 +196,10 @@ def word_mask(
 
 def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """A frame's rows as lines of JSON; spans of characters become marks of words."""
-    if missing := {"label", "rationale"} - set(frame.columns):
-        raise DataError(f"frame: has no column {min(missing)!r}, it has {', '.join(map(str, frame.columns))}")
-    if not {"text", "tokens"} & set(frame.columns):
-        raise DataError(f"frame: has neither 'tokens' nor 'text', it has {', '.join(map(str, frame.columns))}")
+    names = set(frame.columns)
+    if not {"label", "rationale"} <= names or not {"text", "tokens"} & names:
+        needed = "'label', 'rationale', and 'tokens' or 'text'"
+        raise DataError(f"frame: must have the columns {needed}, it has {', '.join(map(str, frame.columns))}")
     starts, inside = 0, 0  # of spans of characters, and those that begin within a word
     rows = []
     for i, record in enumerate(frame.to_dict("records")):
@@ -253,7 +251,7 @@ class _Line(BaseModel, coerce_numbers_to_str=True):
             raise ValueError("must be a name or an index")
         return value
 
-    def example(self, *, default_id: str, names: Sequence[str], rule: str) -> EraserExample:
+    def example(self, *, default_id: str, names: Sequence[str]) -> EraserExample:
         raw = self.rationales_raw or self.rationale or []
         by_annotator = raw if any(isinstance(one, list) for one in raw) or set(raw) == {None} else None
         if isinstance(self.label, int):
@@ -274,10 +272,7 @@ class _Line(BaseModel, coerce_numbers_to_str=True):
             if len(row) != len(self.tokens):
                 raise ValueError(f"the rationale covers {len(row)} tokens, the text has {len(self.tokens)}")
         masks = np.array(rows, dtype=bool).reshape(-1, len(self.tokens))
-        if by_annotator is None or rule == AUTO and combined:
-            mask, annotated = np.array(combined or [0] * len(self.tokens), dtype=bool), combined is not None
-        else:
-            mask, annotated = combine(masks, rule, numbers), is_annotated(numbers, rule)
+        mask = np.array(combined, dtype=bool) if combined else combine(masks, MAJORITY)
         return EraserExample(
             self.id or default_id,
             tuple(self.tokens),
@@ -286,7 +281,7 @@ class _Line(BaseModel, coerce_numbers_to_str=True):
             self.query or "",
             annotators=tuple(tuple(spans_of(one)) for one in masks),
             places=() if numbers == tuple(range(len(numbers))) else numbers,
-            annotated=annotated,
+            annotated=bool(combined) or len(masks) > 0,
         )
 
 
@@ -296,8 +291,7 @@ def _corpus(
     lines: Mapping[str, Sequence[tuple[str, dict[str, Any]]]],
     *,
     split: str,
-    annotators: str,
-    names: tuple[str, ...],
+    names: tuple[str, ...] = (),
 ) -> EraserCorpus:
     """A corpus from (where, row) of each split. The checksum is that of the requested split."""
     splits: dict[str, tuple[EraserExample, ...]] = {}
@@ -305,7 +299,7 @@ def _corpus(
         examples: dict[str, EraserExample] = {}
         for number, (where, row) in enumerate(rows, start=1):
             try:
-                example = _Line.model_validate(row).example(default_id=f"{one}-{number}", names=names, rule=annotators)
+                example = _Line.model_validate(row).example(default_id=f"{one}-{number}", names=names)
             except ValidationError as error:
                 raise DataError(f"{where}: {validation_reason(error)}; the line has {', '.join(row)}") from error
             except ValueError as error:
@@ -316,9 +310,8 @@ def _corpus(
         splits[one] = tuple(examples.values())
     if not splits.get(split):
         raise DataError(f"{source}: split {split!r} holds no examples")
-    check_followed(annotators, splits[split])
     labels = names or tuple(sorted({example.label for one in splits.values() for example in one}))
-    return EraserCorpus(name, source, _checksum(split, splits[split]), labels, splits, annotators)
+    return EraserCorpus(name, source, _checksum(split, splits[split]), labels, splits)
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
@@ -379,33 +372,21 @@ def combine(masks: NDArray[np.bool_], rule: str, places: Sequence[int] = ()) -> 
     return masks[numbers.index(int(rule))] if int(rule) in numbers else np.zeros(masks.shape[1], dtype=bool)
 
 
-def is_annotated(numbers: Sequence[int], rule: str) -> bool:
-    """Whether a text has marks that count: those of its annotator of that number, else anybody's."""
-    return int(rule) in numbers if rule.isdecimal() else bool(numbers)
-
-
-def check_followed(rule: str, examples: Sequence[EraserExample]) -> None:
-    """ArgumentError for a rule that changes nothing, as no document tells its annotators apart, and for the number of
-    an annotator whom no document has: all would be unmarked."""
-    numbers = {number for example in examples for number in annotator_numbers(example)}
-    if rule != AUTO and not numbers:
-        raise ArgumentError(f"annotators: got {rule!r}, but none of the {len(examples)} documents tells them apart")
-    if rule.isdecimal() and int(rule) not in numbers:
-        raise ArgumentError(f"annotators: got {rule!r}, the documents have {min(numbers)} to {max(numbers)}")
-
-
 def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserCorpus:
     """A corpus that was read already, with the words that count by another rule; auto leaves it as it is. All splits
     follow the rule, since the size of rationales is measured on another one than is evaluated."""
     if annotators in (AUTO, corpus.annotators) or split not in corpus.splits:
         return corpus
-    check_followed(annotators, corpus.splits[split])
+    numbers = {number for example in corpus.splits[split] for number in annotator_numbers(example)}
+    if not numbers or annotators.isdecimal() and int(annotators) not in numbers:  # all would be as before, or unmarked
+        there = f"have {min(numbers)} to {max(numbers)}" if numbers else "do not tell them apart"
+        raise ArgumentError(f"annotators: got {annotators!r}, the documents {there}")
     splits = {
         name: tuple(
             replace(
                 one,
                 spans=tuple(spans_of(combine(annotator_masks(one), annotators, one.places))),
-                annotated=is_annotated(annotator_numbers(one), annotators),
+                annotated=not annotators.isdecimal() or int(annotators) in annotator_numbers(one),
             )
             if one.annotators
             else one
@@ -437,14 +418,13 @@ def annotator_masks(example: EraserExample) -> NDArray[np.bool_]:
 def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, Any] | None:
     """Agreement of the annotators, for a report; None where no document tells them apart.
 
-    rule, documents: how many have several annotators; fewest, most: annotators of one document.
+    rule; fewest, most: annotators of one document, where there are several.
     alpha: Krippendorff's, nominal, of the marks of all words; None where all marks are the same.
     ceiling: the human performance: each annotator's 0 and 1 as scores of the words, judged against the others' marks,
         combined by the rule (the majority for auto and for a single annotator's number). The mean over a document's
         annotators, then over documents, of average precision, F1 and IOU of words; whole documents, whatever a model
         sees. A value is left out where the others marked nothing or everything. Marks have ties, so that their average
         precision is below that of a ranking as good: compare F1 with a method's `f1_at_k` instead.
-    each: the same means, one for every annotator by number; the number is a person only where the source keeps it so.
     """
     several = [example for example in examples if len(example.annotators) > 1]
     if not several:
@@ -454,27 +434,18 @@ def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, A
     rows = []
     for example in several:
         masks = annotator_masks(example)
-        for place, (number, own) in enumerate(zip(annotator_numbers(example), masks, strict=True)):
+        for place, own in enumerate(masks):
             others = combine(np.delete(masks, place, axis=0), judge)
-            judged = others.any() and not others.all()
-            values = {name: score(others, own) if judged else math.nan for name, score in scores.items()}
-            rows.append({"document": example.id, "number": number} | values)
-    frame = pd.DataFrame(rows)
-    ceiling = frame.groupby("document", sort=False)[list(scores)].mean().mean()
-    each = frame.groupby("number")[list(scores)].mean().reindex(range(int(frame["number"].max()) + 1))
+            if others.any() and not others.all():
+                rows.append({"document": example.id} | {name: score(others, own) for name, score in scores.items()})
+    ceiling = pd.DataFrame(rows, columns=["document", *scores]).groupby("document").mean().mean()
     counts = np.concatenate([np.stack([(~masks).sum(0), masks.sum(0)], 1) for masks in map(annotator_masks, several)])
     return {
         "rule": rule,
-        "documents": len(several),
         "fewest": min(len(example.annotators) for example in several),
         "most": max(len(example.annotators) for example in several),
         "alpha": float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
         if counts.any(0).all()
         else None,
-        "ceiling": {name: _or_none(ceiling[name]) for name in scores},
-        "each": {name: [_or_none(value) for value in each[name]] for name in scores},
+        "ceiling": {name: None if math.isnan(ceiling[name]) else float(ceiling[name]) for name in scores},
     }
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

@@ -44,7 +44,6 @@ HUMAN = "human"  # the method of `human`
 AOPC_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of the official scorer
 COMPREHENSIVENESS, SUFFICIENCY = (f"{kind}_classification_scores" for kind in ("comprehensiveness", "sufficiency"))
 ANSWERS = ("classification", "classification_scores", COMPREHENSIVENESS, SUFFICIENCY, "thresholded_scores")
-_LARGE, _BITS = 2.0**960, 64  # scores from _LARGE on lose _BITS of their exponent: 2^64 of them still have a sum
 Span = tuple[int, int]
 Source = str | Path | Mapping[str, Any] | pd.DataFrame
 
@@ -86,8 +85,6 @@ class Given:
         if document not in self.scores:
             return []
         by_word = np.atleast_2d(self.scores[document])  # (L', W)
-        if not self.signed and by_word.max(initial=0) > _LARGE:
-            by_word = np.ldexp(by_word, -_BITS)
         rows = [np.where(window.special, 0.0, by_word[:, window.words]) for window in windows]  # (L', n) each
         if self.signed:
             return [WindowScores(row, None, True, of_words=True) for row in rows]
@@ -231,20 +228,17 @@ def as_array(values: Any) -> NDArray[np.float64]:
 def _by_document(rows: pd.DataFrame, name: str) -> dict[str, NDArray[np.float64]]:
     """Document id -> (W,), or (L', W) where there is a column `layer`; checked to be complete."""
     index = next((column for column in ("word", "token") if column in rows.columns), None)
+    layered = "layer" in rows.columns
+    rows = rows.assign(layer=rows["layer"] if layered else 0)
+    rows["word"] = rows.groupby(["document", "layer"]).cumcount() if index is None else rows[index]
     found = {}
     for document, part in rows.groupby("document", sort=False, dropna=False):
-        layers = part["layer"].to_numpy() if "layer" in part.columns else np.zeros(len(part), dtype=np.int64)
-        places = part.groupby(layers).cumcount().to_numpy() if index is None else part[index].to_numpy()
-        table = pd.DataFrame({"layer": layers, "word": places, "score": part["score"].to_numpy()})
-        table = (
-            table.groupby(["layer", "word"])["score"]
-            .agg(lambda one: one.iloc[0] if len(one) == 1 else math.nan)
-            .unstack()
-        )
+        scores = part.groupby(["layer", "word"])["score"].agg(lambda one: one.iloc[0] if len(one) == 1 else math.nan)
+        table: pd.DataFrame = scores.unstack()
         complete = [list(range(len(axis))) == list(axis) for axis in (table.index, table.columns)]
         if not all(complete) or table.isna().any(axis=None):
             raise DataError(f"{name}: document {document} must have one score for each word (and layer), from 0 on")
-        found[str(document)] = table.to_numpy(dtype=np.float64)[slice(None) if "layer" in part.columns else 0]
+        found[str(document)] = table.to_numpy(dtype=np.float64)[slice(None) if layered else 0]
     return found
 
 

@@ -2,7 +2,7 @@
 
 1. settings.py, corpus.py, loading.py    options, annotated documents, models and a tokenizer
 2. alignment.py                          words and their rationale become windows of wordpieces, once
-3. scores/ by `score_windows`            every method scores every window, layer by layer (kept by cache.py)
+3. scores/, scoring.py                  every method scores every window, layer by layer (kept on disk)
 4. alignment.py                          windows become the units that are judged: one window, or a whole document
 5. metrics/, faithfulness.py, eraser.py  a unit's scores against its rationale
 6. report.py                             the frame and `meta`: means, intervals, tests, tables, figures, pages
@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,23 +40,21 @@ from analysis.alignment import (
     marked_units,
     word_scores,
 )
-from analysis.cache import file_name
 from analysis.corpus import documents_of, load_corpus, spans_of
 from analysis.faithfulness import faithfulness_values, version_logits
 from analysis.metrics.plausibility import RECALL_GRID, precision_at_recall
 from analysis.metrics.registry import CONTENT, INPUT, PRESENT, compute, get_metric
-from analysis.plan import Document, Plan, mean_of, number_or_none
+from analysis.plan import Document, Plan, mean_of
 from analysis.report import RationaleReport
 from analysis.scores import Batch, ScoringMethod, get_methods
 from analysis.scores.contribution import scores_of_removal
 from analysis.scores.passes import adapler_pass, check_target, classifier_logits, in_format
 from analysis.scores.registry import AT_INPUT
-from analysis.scoring import ScoredWindow, Scorer
+from analysis.scoring import ScoredWindow, Scorer, file_name
 from analysis.settings import Settings
-from analysis.tokens import readable_tokens
+from analysis.tokens import DocumentScores, readable_tokens
 
 PAPER_METHODS = ("attention", "attention_received", "rollout", "saliency", "cp", "random")
-NO_MODEL_READS = {"max_length": None, "speedup": None, "threshold_scale": 1.0, "queries": "auto", "dtype": "float32"}
 
 
 @torch.inference_mode(False)  # methods take gradients, which a caller's inference mode forbids
@@ -124,7 +122,7 @@ def evaluate(
         n_layers = int(classifier.config.num_hidden_layers)
     else:
         classifier, reducer, tokenizer = None, None, WordTokens()
-        settings = _without_a_model(settings, examples)
+        settings = replace(settings, max_length=max(len(example.words) for example in examples))
         facts |= {"model": None, "adapler": None}
         n_layers = max(one.layers or 1 for one in given)
     scorer = Scorer(classifier, in_format(reducer, settings.dtype), tokenizer, settings)
@@ -153,9 +151,9 @@ def evaluate(
                     if (there := one.windows(document.id, document.windows, settings.truncation))
                 }
                 if document.skipped is None:
-                    judged = judge(document, scores, given, plan)
-                    rows += judged.rows
-                    pictures.add(judged.units)
+                    values, units = judge(document, scores, given, plan)
+                    pictures.add(units)
+                    rows += values
                     rows += judge_faithfulness(document, scored, scores, given, plan, scorer)
                 for name, by_layer in official.items():
                     source = next((one for one in given if one.name == name), None)
@@ -177,7 +175,7 @@ def evaluate(
     rows = [row for row in rows if row[1] not in mixed or get_metric(row[4]).level not in (INPUT, PRESENT, CONTENT)]
     frame = pd.DataFrame(rows, columns=["document", "method", "layer", "unit", "metric", "value"]).dropna()
     meta = {"methods": names, "metrics": settings.metrics, "n_layers": n_layers, "examples": shown, **facts}
-    meta = plan.meta(notes, writes=bool(lines)) | methods_meta(scorer, given, plan, kinds, diagnostics) | meta
+    meta = plan.meta(notes, writes=bool(lines)) | methods_meta(scorer, given, plan.documents, kinds, diagnostics) | meta
     meta |= outcome(records, lengths, reducer) | pictures.meta() | eraser_meta(official, given, examples)
     return RationaleReport(frame.reset_index(drop=True), meta, scorer.counts)
 
@@ -211,16 +209,16 @@ class Pictures:
                 there = [m for m, name in enumerate(self.methods) if layer < len(scores.get(name, ()))]
                 if there:
                     rows = np.stack([scores[self.methods[m]][layer] for m in there])
-                    rho[layer][np.ix_(there, there)] = spearman(rows)
+                    with np.errstate(divide="ignore", invalid="ignore"):  # constant scores have no correlation
+                        rho[layer][np.ix_(there, there)] = np.corrcoef(rankdata(rows, axis=1))
             found.append((curves, rho))
         if found:
             curve, rho = (mean_of(np.stack(one)) for one in zip(*found, strict=True))
             self.documents.append((curve, rho))
 
     def meta(self) -> dict[str, Any]:
-        curves, rho = (
-            np.stack([np.full(one, np.nan), *rows]) for one, rows in zip(self.shapes, self._columns(), strict=True)
-        )
+        nothing = (np.full((1, *shape), np.nan) for shape in self.shapes)
+        curves, rho = (np.stack(one) for one in zip(*self.documents, strict=True)) if self.documents else nothing
         n = (~np.isnan(curves)).sum(0)
         error = np.ma.masked_invalid(curves).std(0, ddof=1).filled(np.nan) / np.sqrt(np.maximum(n, 1))
         error[n < 2] = np.nan
@@ -229,25 +227,6 @@ class Pictures:
             "curve_errors": dict(zip(self.methods, _numbers(error), strict=True)),
             "correlations": _numbers(mean_of(rho)),
         }
-
-    def _columns(self) -> list[list[NDArray[np.float64]]]:
-        return [[one[i] for one in self.documents] for i in (0, 1)]
-
-
-def spearman(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(M, M) Spearman's rho between rows of scores (M, U), ties at their mean rank; NaN for a constant row.
-
-    >>> spearman(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])).round(6).tolist()
-    [[1.0, -1.0], [-1.0, 1.0]]
-    """
-    if scores.shape[1] < 2:
-        return np.full((len(scores), len(scores)), np.nan)
-    ranks = rankdata(scores, axis=1)
-    centred = ranks - ranks.mean(1, keepdims=True)
-    norms = np.sqrt((centred**2).sum(1))
-    scale = np.outer(norms, norms)
-    rho = np.divide(centred @ centred.T, scale, out=np.full(scale.shape, np.nan), where=scale > 0)
-    return np.asarray(np.clip(rho, -1, 1))
 
 
 def record_of(document: Document, scored: Sequence[ScoredWindow], model: Any) -> dict[str, Any]:
@@ -271,7 +250,6 @@ def record_of(document: Document, scored: Sequence[ScoredWindow], model: Any) ->
         "rationale_tokens": document.rationale_tokens,
         "lengths": np.sum(entered, axis=0).tolist() if entered else None,
         "skipped": document.skipped,
-        "account": document.coverage,
     }
 
 
@@ -291,18 +269,12 @@ def outcome(records: Sequence[dict[str, Any]], windows: Sequence[tuple[Any, Any]
     return found
 
 
-class Judged(NamedTuple):
-    """rows: of the frame; units: labels (U,) and each method's scores (L', U) of every unit that was judged."""
-
-    rows: list[tuple[Any, ...]]
-    units: list[tuple[NDArray[np.bool_], dict[str, NDArray[np.float64]]]]
-
-
 def judge(
     document: Document, scores: Mapping[str, Sequence[WindowScores]], given: Sequence[eraser.Given], plan: Plan
-) -> Judged:
-    """The metrics of a document that need no model, unit by unit."""
-    how, judged = plan.settings, Judged([], [])
+) -> tuple[list[tuple[Any, ...]], list[Any]]:
+    """The metrics of a document that need no model, unit by unit: rows of the frame; and of every unit that was judged
+    the labels (U,) and each method's scores (L', U)."""
+    how, found, units = plan.settings, [], []  # type: Settings, list[tuple[Any, ...]], list[Any]
     hards = {one.name: one.hard(document.example) for one in given}
     for number, (part, labels) in enumerate(document.units):
         if how.needs_rationale and not is_judged(labels, all_rationale=how.all_rationale):
@@ -323,9 +295,9 @@ def judge(
             by_method[name] = np.stack([unit.scores for unit in layers])
             if how.plain_metrics:
                 table = [compute(how.plain_metrics, unit) for unit in layers]  # (L', K)
-                judged.rows.extend(rows_of(document.id, name, number, how.plain_metrics, table))
-        judged.units.append((labels, by_method))
-    return judged
+                found += rows_of(document.id, name, number, how.plain_metrics, table)
+        units.append((labels, by_method))
+    return found, units
 
 
 def judge_faithfulness(
@@ -343,9 +315,6 @@ def judge_faithfulness(
         if own := one.faithfulness(document.id):
             found += rows_of(document.id, one.name, 0, metrics, [[own.get(metric, math.nan) for metric in metrics]])
             asked.pop(one.name, None)
-    files = {
-        name.removeprefix("faithfulness "): one for name, one in scorer.files.items() if name[:13] == "faithfulness "
-    }
     for number, read in enumerate(scored if metrics and asked and scorer.model is not None else ()):
         tables = faithfulness_values(
             read.window,
@@ -355,7 +324,7 @@ def judge_faithfulness(
             settings=plan.settings,
             target=int(read.logits.argmax()),
             density=plan.faithfulness_density,
-            files=files,
+            files=scorer.files,
         )
         for name, table in tables.items():
             found += rows_of(document.id, name, number, metrics, table)
@@ -486,54 +455,41 @@ def example_of(
     """The first window with a rationale, token by token."""
     k = next((i for i, window in enumerate(document.windows) if window.rationale.any()), 0)
     window, retention = document.windows[k], scored[k].retention
-    return {
-        "id": window.id,
-        "tokens": list(readable_tokens(tokenizer, window.input_ids.tolist())),
-        "words": window.words.tolist(),
-        "rationale": window.rationale.astype(int).tolist(),
-        "scores": {
-            name: [[float(str(value)) for value in row] for row in np.asarray(rows[k].scores, dtype=np.float32)]
-            for name, rows in scores.items()
-        },
-        "retention": None if retention is None else retention.astype(int).tolist(),
-        "prediction": seen["adapler_prediction"] or seen["prediction"],
-        "label": seen["label"],
-    }
+    return DocumentScores(
+        window.id,
+        readable_tokens(tokenizer, window.input_ids.tolist()),
+        window.words,
+        window.rationale,
+        {name: np.asarray(rows[k].scores, dtype=np.float32) for name, rows in scores.items()},
+        retention,
+        seen["adapler_prediction"] or seen["prediction"],
+        seen["label"],
+    ).to_dict()
 
 
 def methods_meta(
     scorer: Scorer,
     given: Sequence[eraser.Given],
-    plan: Plan,
+    documents: Sequence[Document],
     kinds: Mapping[str, set[tuple[int, bool]]],
     diagnostics: Mapping[tuple[str, str], Sequence[NDArray[Any]]],
 ) -> dict[str, Any]:
     """Metadata of the methods for the report: titles, scopes, options, diagnostics."""
-    methods, all_documents = scorer.methods, plan.documents
+    methods = scorer.methods
     layered = {key: max(layers for layers, _ in found) > 1 for key, found in kinds.items()}
     found: dict[str, dict[str, Any]] = {}
     for (key, name), rows in diagnostics.items():
         values = np.stack(rows).astype(np.float64)
         numbers = {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}
         found.setdefault(key, {})[name] = numbers
-    chances = {}
-    for one in given:
-        there = np.array([document.id in one.scores for document in all_documents]) & ~np.isnan(plan.densities)
-        chances[one.name] = {
-            "documents": int(there.sum()),
-            "density": number_or_none(mean_of(plan.densities[there])),
-            "average_precision": number_or_none(mean_of(plan.chances[there])),
-        }
     return {
         "titles": {key: m.title + key.removeprefix(m.name) for key, m in methods.items()}
         | {one.name: "Human" if one.name == eraser.HUMAN else one.name for one in given},
-        "papers": {key: m.paper for key, m in methods.items()},
         "options": {key: dict(m.options) for key, m in methods.items() if m.options},
         "layerwise": {key: layered[key] if m.layerwise is None else m.layerwise for key, m in methods.items()}
         | {one.name: one.layers is not None for one in given},
         "scopes": {key: m.scope for key, m in methods.items()} | {one.name: AT_INPUT for one in given},
-        "missing": {one.name: sum(document.id not in one.scores for document in all_documents) for one in given},
-        "chance_by_method": chances,
+        "missing": {one.name: sum(document.id not in one.scores for document in documents) for one in given},
         "diagnostics": found,
     }
 
@@ -605,16 +561,6 @@ def _decided(settings: Settings, model: Any, adapler: Any, facts: dict[str, Any]
     return replace(settings, dtype=dtype, threshold_scale=scale, speedup=None, max_length=length)
 
 
-def _without_a_model(settings: Settings, examples: Sequence[EraserExample]) -> Settings:
-    """ArgumentError for what only a model could look at; whole documents are in view."""
-    for name, default in NO_MODEL_READS.items():
-        if getattr(settings, name) != default:
-            raise ArgumentError(f"{name}: no model is run, so it changes nothing; leave it out")
-    if settings.truncation == "rationale-windows":
-        raise ArgumentError("truncation: no model is run, so whole documents are in view; leave it out")
-    return replace(settings, max_length=max(len(example.words) for example in examples))
-
-
 def _layers_to_write(
     folder: Any,
     layers: str | Path | Mapping[str, int] | None,
@@ -664,16 +610,15 @@ def best_layers(
             f"rationale_layers: {path} is a report of {settings.split!r}, the split that is evaluated; its best layers "
             "would be chosen by the answers, give a report of the validation split"
         )
-    ours = {"data": corpus.name, "checksums": facts.get("checksums")}
+    ours = {"data": {"name": corpus.name}, "checksums": facts.get("checksums")}
     ours |= {name: getattr(settings, name) for name in ("truncation", "max_length", "aggregation", "threshold_scale")}
-    theirs = {**meta, "data": data["name"]}
+    theirs = {**meta, "data": {"name": data["name"]}}
     if differs := [f"{name} {theirs.get(name)}, here {ours[name]}" for name in ours if theirs.get(name) != ours[name]]:
         raise ArgumentError(f"rationale_layers: {path} is of another evaluation: {'; '.join(differs)}")
     frame = report.frame[report.frame["metric"] == "average_precision"]
     if frame.empty:
         raise ArgumentError(f"rationale_layers: {path} has no average_precision")
-    documents = frame.groupby(["method", "layer", "document"], sort=False)["value"].mean()
-    means = documents.groupby(["method", "layer"], sort=False).mean().unstack()  # (M, L)
+    means = frame.groupby(["method", "layer", "document"])["value"].mean().groupby(["method", "layer"]).mean().unstack()
     return {str(method): int(layer) for method, layer in means.idxmax(axis=1).items()}
 
 

@@ -17,9 +17,9 @@ from scipy.special import softmax
 
 from adapler.inference import batches_by_length
 from analysis.alignment import SPECIAL, Window, WindowScores, aggregate, collate
-from analysis.cache import ScoreFile, window_key
 from analysis.metrics.faithfulness import (
     SOFT,
+    Versions,
     aopc_bounds,
     faithfulness_rows,
     leave_one_out,
@@ -29,6 +29,7 @@ from analysis.metrics.faithfulness import (
 )
 from analysis.scores import Batch
 from analysis.scores.passes import classifier_logits, run_format
+from analysis.scoring import ScoreFile, window_key
 from analysis.settings import Settings
 
 LOO = "loo_kendall"
@@ -51,7 +52,7 @@ def faithfulness_values(
     target: index of the class whose probability is followed, the one predicted for the whole window; also for the
     scores of an AdapLeR model, since one model is asked about all of them. density: of the rationales, for
     `..._at_density`.
-    files: by method; a method without one is computed.
+    files: of `scoring.Scorer`; a method without one is computed.
     """
     metrics, found = settings.faithfulness_metrics, {}
     keys = {
@@ -67,7 +68,8 @@ def faithfulness_values(
     }
     places = []
     for name, given in methods.items():
-        stored = files[name].get(keys[name]) if name in files else None
+        file = files.get(f"faithfulness {name}")
+        stored = None if file is None else file.get(keys[name])
         found[name] = np.full((len(given.scores), len(metrics)), np.nan) if stored is None else stored["values"]
         if stored is None:
             every = range(len(given.scores))
@@ -81,8 +83,8 @@ def faithfulness_values(
         for (name, layer), one in zip(places, judged, strict=True):
             found[name][layer] = [one[metric] for metric in metrics]
         for name in dict(places):
-            if name in files:
-                files[name].put(keys[name], {"values": found[name]})
+            if (file := files.get(f"faithfulness {name}")) is not None:
+                file.put(keys[name], {"values": found[name]})
     return found
 
 
@@ -97,30 +99,29 @@ def _judged(
     density: float | None,
 ) -> list[dict[str, float]]:
     """Metric -> value for each of S score rows (S, n_c)."""
-    ids, content, wanted = window.input_ids, ~window.special, set(settings.faithfulness_metrics)
+    content, wanted = ~window.special, set(settings.faithfulness_metrics)
     taken = replace(settings.faithfulness, density=density, seed=settings.seed)
-    mask_id = tokenizer.mask_token_id
-    how: dict[str, Any] = {"target": target, "settings": taken, "mask_id": mask_id}
 
     def predict(inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
         logits = version_logits(window, inputs, model, tokenizer=tokenizer, settings=settings)
         return np.asarray(softmax(logits, axis=-1))
 
+    asked = Versions(predict, window.input_ids, content, target=target, settings=taken, mask_id=tokenizer.mask_token_id)
     judged: list[dict[str, float]] = [{} for _ in rows]
     if wanted - {LOO, *SOFT}:
         words = None if settings.aggregation == "none" else window.words[content]
-        judged = faithfulness_rows(predict, ids, content, rows, words=words, **how)
+        judged = faithfulness_rows(asked, rows, words=words)
     for name in wanted & set(NORMALISED):
         kind = NORMALISED[name]
         usable = [int((row > 0).sum()) if taken.positive_only else None for row in rows]
-        limits = {count: aopc_bounds(predict, ids, content, kind=kind, usable=count, **how) for count in set(usable)}
+        limits = {count: aopc_bounds(asked, kind, usable=count) for count in set(usable)}
         for one, count in zip(judged, usable, strict=True):
             one[name] = normalised_aopc(one[f"aopc_{kind}"], *limits[count])
     if wanted & set(SOFT):
-        for one, more in zip(judged, soft_rows(predict, ids, content, rows, **how), strict=True):
+        for one, more in zip(judged, soft_rows(asked, rows), strict=True):
             one |= more
     if LOO in wanted:
-        drops = leave_one_out(predict, ids, content, target=target, variant=taken.variant, mask_id=mask_id)
+        drops = leave_one_out(asked)
         for one, row in zip(judged, rows, strict=True):
             one[LOO] = loo_kendall(drops, row)
     return judged

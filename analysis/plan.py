@@ -92,9 +92,6 @@ class Plan:
         # AP is not defined where every token is rationale
         both = [[pl.expected_average_precision(int(u.sum()), len(u)) for u in units if not u.all()] for units in judged]
         self.chances = np.array([np.mean(one) if one else math.nan for one in both])  # (D,) AP of random scores
-        self.densities = np.array(
-            [np.mean([u.mean() for u in units]) if units else math.nan for units in judged]
-        )  # (D,)
         scored = [document for document in self.documents if document.skipped is None]
         moderate = [d for d in scored if MODERATE[0] <= d.rationale_tokens <= MODERATE[1]]
         self.shown = {d.index for d in [*moderate, *(d for d in scored if d not in moderate)][: settings.examples]}
@@ -160,16 +157,14 @@ class Plan:
         whole, reasons = len(self.corpus.splits[how.split]), {str(d.skipped) for d in self.documents}
         limited = f"random sample of {len(examples)} of {whole} documents, labels balanced, seed {how.seed}"
         nothing = f"no document is scored, so that every value is undefined: {' or '.join(sorted(reasons))}"
-        sample = limited if len(examples) < whole else None
-        accuracy_of = "windows chosen by the gold rationale: no accuracy of documents"
-        if how.truncation != "rationale-windows":
-            accuracy_of = None  # type: ignore[assignment]
+        said = [limited if len(examples) < whole else None, few_documents(scored) if scored else nothing]
+        said += [misquoted_note(self.corpus, how.split), *notes]
+        if how.truncation == "rationale-windows":
+            said.append("accuracy is of windows chosen by the gold rationale: no accuracy of documents")
         metrics = [get_metric(name) for name in how.metrics]
         by_density = how.as_eraser or writes or any(one.uses_density and not one.uses_size for one in metrics)
         own_size = {self.selection["source"]} if by_density else set()
         own_size |= {self.measured["source"]} if any(one.uses_size for one in metrics) else set()
-        said = [sample, few_documents(scored) if scored else nothing, misquoted_note(self.corpus, how.split)]
-        said += [f"accuracy is of {accuracy_of}" if accuracy_of else None, *notes]
         if how.split in own_size:
             said.append("the size of hard rationales is that of the evaluated split itself: no other has rationales")
         skipped = [len(d.units) - len(self._judged(d)) for d in self.documents if self.unscored[d.index] is None]
@@ -182,16 +177,12 @@ class Plan:
         return {
             **{name: value for name, value in record(how).items() if name not in hidden},
             "data": {"name": self.corpus.name, "checksum": self.corpus.checksum},
-            "queries": self.with_query,
             "tokens": "words" if isinstance(self.tokenizer, WordTokens) else "wordpieces",
             "coverage": {name: int(value) for name, value in coverage.items()},
             **({} if people is None else {"people": people}),
             "windows": {"total": self.n_windows, "skipped_in_scored_documents": sum(skipped)},
             "density": number_or_none(self.own["density"]),
-            "rationale_size": number_or_none(self.own["size"]),
             "chance_average_precision": number_or_none(mean_of(self.chances)),
-            "accuracy_of": accuracy_of,
-            "sample": sample,
             "selection": {name: number_or_none(value) for name, value in self.selection.items()} | {"split": how.split}
             if how.as_eraser or any(one.uses_density for one in metrics)
             else None,

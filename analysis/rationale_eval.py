@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import logging as transformers_logging
 
-from adapler.distributed import is_main
+from adapler.devices import is_main
 from adapler.embedded import SAMPLE
 from adapler.errors import ArgumentError, run_command
 from adapler.files import check_writable_folder, replacing

@@ -46,7 +46,7 @@ from adapler.options import option, parse, record
 from analysis.corpus import annotator_masks, load_corpus
 from analysis.metrics import plausibility as pl
 from analysis.metrics import truth
-from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, soft_rows
+from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, Versions, soft_rows
 from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
 from analysis.scores import Batch, ScoringMethod, get_methods
 from analysis.scores.inputs import content, presence
@@ -154,11 +154,10 @@ class Judge:
             rows += self._stability(text, words, target, own)
         if soft:
             ids, inside = batch.input_ids[0].numpy(), content(batch)[0].numpy()
-            how: dict[str, Any] = {"settings": FaithfulnessSettings(seed=self.seed), "chances": truth.equal_chances}
+            settings = FaithfulnessSettings(seed=self.seed)
+            versions = Versions(self._probabilities, ids, inside, target=target, settings=settings)
             values = np.array([scores for _, scores in own.values()])
-            for method, row in zip(
-                own, soft_rows(self._probabilities, ids, inside, values, target=target, **how), strict=True
-            ):
+            for method, row in zip(own, soft_rows(versions, values, chances=truth.equal_chances), strict=True):
                 rows += [(text.id, method, f"{metric}_equal", row[metric]) for metric in SOFT]
         return rows
 
@@ -441,15 +440,14 @@ def paired(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement(values: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """truth, other, correlation, low, high, methods: rank correlation over methods of each column with `human` and with
-    `edited`, better being higher; controls are left out. The interval resamples texts, which adds noise to both columns
-    and so lies low."""
+    """truth, other, correlation, low, high, methods: rank correlation of two columns over methods, each with better
+    being higher; controls are left out. The interval resamples texts, which adds noise to both and so lies low."""
     tables = by_text(values[~values.method.isin([*CONTROLS, CLASSIFIER])])
     draw, rows = np.random.default_rng(seed), []
-    for other, first in product(("human", "edited"), COLUMNS):
-        if first == other or (first, other) == ("human", "edited") or not {first, other} <= tables.keys():
-            continue
+    for first, other in product([one for one in COLUMNS if one in tables], repeat=2):
         methods = tables[first].columns.intersection(tables[other].columns)
+        if COLUMNS.index(first) <= COLUMNS.index(other) or len(methods) < 3:
+            continue
         texts = tables[first].index.union(tables[other].index)
         both = [(-1 if one in LOWER else 1) * tables[one].reindex(texts)[methods].to_numpy() for one in (first, other)]
 

@@ -14,8 +14,7 @@ from transformers import PreTrainedModel
 from adapler.backbones import label_names, max_positions
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config
 from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
-from adapler.devices import choose_device, choose_dtype
-from adapler.distributed import from_main, is_main
+from adapler.devices import choose_device, choose_dtype, from_main, is_main
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.evaluation import classifier_score, classify
 from adapler.inference import InferenceClassifier, predict_rows

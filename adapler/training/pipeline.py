@@ -20,8 +20,15 @@ from transformers import set_seed
 
 from adapler.backbones import SINGLE_LABEL, ready, train_packed
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
-from adapler.devices import choose_device, describe_dtype
-from adapler.distributed import from_main, is_main, join_processes, processes, wait_for_everyone
+from adapler.devices import (
+    choose_device,
+    describe_dtype,
+    from_main,
+    is_main,
+    join_processes,
+    processes,
+    wait_for_everyone,
+)
 from adapler.errors import ArgumentError, CheckpointError, counted
 from adapler.evaluation import classifier_score, evaluation_table, score_by_example
 from adapler.files import replacing, sha256_of

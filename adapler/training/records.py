@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from adapler.distributed import from_main, is_main, processes, wait_for_everyone
+from adapler.devices import from_main, is_main, processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.files import replacing, sha256_of
 from adapler.options import config_hash, flag

@@ -36,8 +36,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from adapler import flops
-from adapler.devices import choose_device, choose_dtype
-from adapler.distributed import GROUP_TIMEOUT, from_main, is_main
+from adapler.devices import GROUP_TIMEOUT, choose_device, choose_dtype, from_main, is_main
 from adapler.errors import ArgumentError, TrainingError
 from adapler.evaluation import score_by_example
 from adapler.inference import InferenceClassifier, end_autocast, predict_rows

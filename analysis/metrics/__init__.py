@@ -3,13 +3,13 @@
 plausibility   agreement with a human rationale: ranking, selection at 1/n, k best tokens, spans
 faithfulness   comprehensiveness, sufficiency, AOPC and its limits, soft metrics, leave-one-out
 registry       all of them by name: METRICS, `compute`; `Unit`: one document at one layer of one method
-statistics     intervals, paired tests, Holm; one method against all others, several runs merged
+statistics     intervals, paired tests, Holm; one method against all others
 """
 
 from analysis.metrics.faithfulness import FaithfulnessSettings
 from analysis.metrics.plausibility import average_precision, precision_at_recall, roc_auc
 from analysis.metrics.registry import METRICS, Metric, Unit, compute, get_metric, metric_names
-from analysis.metrics.statistics import bootstrap_intervals, compare, holm, merge_runs, paired_permutation_test
+from analysis.metrics.statistics import bootstrap_intervals, compare, holm, paired_permutation_test
 
 __all__ = [
     "METRICS",
@@ -22,7 +22,6 @@ __all__ = [
     "compute",
     "get_metric",
     "holm",
-    "merge_runs",
     "metric_names",
     "paired_permutation_test",
     "precision_at_recall",

@@ -7,8 +7,7 @@
         aopc_...            = mean over the bins                               (DeYoung et al., 2020)
 
 p is the probability of `target`, the class that the model predicts for the whole input. Special tokens and a query
-always stay. Tokens are "delete"d, or replaced by `mask_id` ("mask"). Nothing here knows a model: `predict` gets a
-list of id arrays, all inputs of a document in one call, and returns their (len, C) probabilities.
+always stay. Nothing here knows a model: `predict` gets a list of id arrays and returns their (len, C) probabilities.
 
 Tokens with the same score are taken in a random order. It depends on the seed and on the ids of the input, not on the
 tokens' positions, and all methods and layers of one input share it.
@@ -208,59 +207,67 @@ class FaithfulnessSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ArgumentError(f"variant: got {self.variant!r}, allowed are {', '.join(VARIANTS)}")
-        if self.rounding not in ("up", "down"):
-            raise ArgumentError(f"rounding: got {self.rounding!r}, allowed are up, down")
+        for name, allowed in (("variant", VARIANTS), ("rounding", ("up", "down"))):
+            if getattr(self, name) not in allowed:
+                raise ArgumentError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
         if not self.bins or not all(0 < percent <= 100 for percent in self.bins):
             raise ArgumentError(f"bins: got {self.bins}, must be percentages over 0 and at most 100")
-        if self.density is not None and not 0 <= self.density <= 1:
-            raise ArgumentError(f"density: got {self.density}, must be between 0 and 1")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The metrics that `faithfulness` computes, in its order."""
+        """The metrics that `faithfulness_rows` computes, in its order."""
         marks = (*map(str, self.bins), AT_DENSITY)
         each = [f"{kind}_{mark}" for kind in ("comprehensiveness", "sufficiency") for mark in marks]
         return (*each, "aopc_comprehensiveness", "aopc_sufficiency")
 
 
-class PerturbedDocument:
-    """The input, and its versions with only some content tokens kept."""
+class Versions:
+    """An input and its versions with only some content tokens kept, each predicted once.
 
-    def __init__(self, window_ids: ArrayLike, content: ArrayLike, variant: str, mask_id: int | None) -> None:
+    predict: see the top of this file. window_ids: (n,) the whole input, special tokens included; content: (n,) bool;
+    target: index of the class; mask_id: of the tokenizer's mask token, for the variant "mask".
+
+    Raises ArgumentError for lengths that do not fit, an unknown target, no mask_id for "mask", and for what `predict`
+    returns when it is not (len, C).
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        window_ids: ArrayLike,
+        content: ArrayLike,
+        *,
+        target: int,
+        settings: FaithfulnessSettings,
+        mask_id: int | None = None,
+    ) -> None:
         self.ids = np.asarray(window_ids, dtype=np.int64)
         inside = as_labels(content, "content")
         if self.ids.shape != inside.shape:
             raise ArgumentError(f"content: {len(inside)} tokens, window_ids have shape {self.ids.shape}")
-        if variant == "mask" and mask_id is None:
+        if settings.variant == "mask" and mask_id is None:
             raise ArgumentError("mask_id: got None, variant 'mask' needs the tokenizer's mask token")
         self.places = np.flatnonzero(inside)  # (n_c,)
         self.n_content = len(self.places)
-        self.mask_id = mask_id if variant == "mask" else None
-        self.everything = key_of(np.ones(self.n_content, dtype=bool))
+        self.mask_id = mask_id if settings.variant == "mask" else None
+        self._predict, self.target, self.settings = predict, target, settings
+        self._known: dict[bytes, float] = {}
 
-    def rows(self, scores: ArrayLike) -> NDArray[np.float64]:
-        """Scores of its content tokens, (S, n_c)."""
-        rows = np.asarray(scores, dtype=np.float64)
-        if rows.ndim != 2 or rows.shape[1] != self.n_content:
-            raise ArgumentError(f"scores: got shape {rows.shape}, must be (rows, {self.n_content} content tokens)")
-        return rows
+    def p(self, kept: Sequence[Set]) -> NDArray[np.float64]:
+        """(len,) p(target) of the input with the content tokens of each set only; one call for those that are new."""
+        keys = [np.packbits(one).tobytes() for one in kept]
+        if new := {key: one for key, one in zip(keys, kept, strict=True) if key not in self._known}:
+            inputs = [self._input(one) for one in new.values()]
+            output = np.asarray(self._predict(inputs), dtype=np.float64)  # (len, C)
+            if output.ndim != 2 or len(output) != len(inputs):
+                shape = f"returned shape {output.shape} for {len(inputs)} inputs"
+                raise ArgumentError(f"predict: {shape}, must be (inputs, C)")
+            if not 0 <= self.target < output.shape[1]:
+                raise ArgumentError(f"target: got {self.target}, the model has {output.shape[1]} classes")
+            self._known |= dict(zip(new, output[:, self.target].tolist(), strict=True))
+        return np.array([self._known[key] for key in keys])
 
-    def tie_order(self, seed: int, words: ArrayLike | None) -> NDArray[np.int64]:
-        """(n_c,) the place of each token among tokens of the same score; tokens of one word stand together."""
-        groups = np.arange(self.n_content) if words is None else np.asarray(words)
-        if groups.shape != (self.n_content,):
-            raise ArgumentError(f"words: got shape {groups.shape}, must be ({self.n_content} content tokens,)")
-        _, inverse = np.unique(groups, return_inverse=True)
-        shuffled = np.random.default_rng([seed, zlib.crc32(self.ids.tobytes())]).permutation(int(inverse.max()) + 1)
-        order = np.lexsort((np.arange(self.n_content), shuffled[inverse]))
-        places = np.empty(self.n_content, dtype=np.int64)
-        places[order] = np.arange(self.n_content)
-        return places
-
-    def keeping(self, kept: NDArray[np.bool_]) -> Ids:
-        """The input with the content tokens of `kept` (n_c,) only."""
+    def _input(self, kept: Set) -> Ids:
         gone = self.places[~kept]
         if self.mask_id is None:
             return np.delete(self.ids, gone)
@@ -268,37 +275,42 @@ class PerturbedDocument:
         ids[gone] = self.mask_id
         return ids
 
-    def probabilities(self, predict: Predict, kept: Sequence[NDArray[np.bool_]], target: int) -> dict[bytes, float]:
-        """p(target) of the whole input and of each version, each predicted once, in one call."""
-        versions = {self.everything: np.ones(self.n_content, dtype=bool)} | {key_of(one): one for one in kept}
-        inputs = [self.keeping(one) for one in versions.values()]
-        output = np.asarray(predict(inputs), dtype=np.float64)  # (len, C)
-        if output.ndim != 2 or len(output) != len(inputs):
-            raise ArgumentError(f"predict: returned shape {output.shape} for {len(inputs)} inputs, must be (inputs, C)")
-        if not 0 <= target < output.shape[1]:
-            raise ArgumentError(f"target: got {target}, the model has {output.shape[1]} classes")
-        return dict(zip(versions, output[:, target].tolist(), strict=True))
+    @property
+    def whole(self) -> Set:
+        return np.ones(self.n_content, dtype=bool)
 
+    def rows(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """Scores of its content tokens, (S, n_c)."""
+        rows = np.asarray(scores, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != self.n_content:
+            raise ArgumentError(f"scores: got shape {rows.shape}, must be (rows, {self.n_content} content tokens)")
+        if not np.isfinite(rows).all():
+            raise ArgumentError("scores: must be finite, got NaN or infinity")
+        return rows
 
-def key_of(kept: NDArray[np.bool_]) -> bytes:
-    return np.packbits(kept).tobytes()
+    def generator(self, *more: int) -> np.random.Generator:
+        return np.random.default_rng([self.settings.seed, zlib.crc32(self.ids.tobytes()), *more])
+
+    def tie_order(self, words: ArrayLike | None) -> NDArray[np.int64]:
+        """(n_c,) the place of each token among tokens of the same score; tokens of one word stand together."""
+        groups = np.arange(self.n_content) if words is None else np.asarray(words)
+        if groups.shape != (self.n_content,):
+            raise ArgumentError(f"words: got shape {groups.shape}, must be ({self.n_content} content tokens,)")
+        _, inverse = np.unique(groups, return_inverse=True)
+        shuffled = self.generator().permutation(int(inverse.max()) + 1)
+        return np.argsort(np.lexsort((np.arange(self.n_content), shuffled[inverse])))
 
 
 def best_sets(
-    scores: NDArray[np.float64], tie_order: NDArray[np.int64], settings: FaithfulnessSettings
-) -> list[NDArray[np.bool_] | None]:
+    scores: NDArray[np.float64], order: NDArray[np.int64], settings: FaithfulnessSettings
+) -> list[Set | None]:
     """The tokens of each bin (n_c,), and at last of the density; None for a set that does not count."""
-    order = np.lexsort((tie_order, -scores))
-    usable = int((scores > 0).sum()) if settings.positive_only else len(scores)
-
-    def best(size: int) -> NDArray[np.bool_] | None:
-        chosen = np.zeros(len(scores), dtype=bool)
-        chosen[order[: min(size, usable)]] = True
-        return chosen if chosen.any() else None
-
-    sets = [None if size is None else best(size) for size in bin_sizes(len(scores), settings, usable=usable)]
-    sets.append(None if settings.density is None else best(density_size(settings.density, len(scores))))
-    return sets
+    n = len(scores)
+    ranking = np.argsort(np.lexsort((order, -scores)))  # 0: the best
+    usable = int((scores > 0).sum()) if settings.positive_only else n
+    sizes = bin_sizes(n, settings, usable=usable)
+    sizes.append(None if settings.density is None else min(usable, density_size(settings.density, n)))
+    return [ranking < size if size else None for size in sizes]
 
 
 def bin_sizes(n_content: int, settings: FaithfulnessSettings, *, usable: int | None = None) -> list[int | None]:
@@ -319,100 +331,58 @@ def bin_sizes(n_content: int, settings: FaithfulnessSettings, *, usable: int | N
 
 
 def faithfulness_rows(
-    predict: Predict,
-    window_ids: ArrayLike,
-    content: ArrayLike,
-    scores: ArrayLike,
-    *,
-    target: int,
-    settings: FaithfulnessSettings,
-    mask_id: int | None = None,
-    words: ArrayLike | None = None,
+    versions: Versions, scores: ArrayLike, *, words: ArrayLike | None = None
 ) -> list[dict[str, float]]:
     """comprehensiveness_X and sufficiency_X of every bin X and of "at_density", and both AOPCs, of rows of scores
-    (S, n_c) of one document, as methods or layers, in one `predict`.
+    (S, n_c) of one document, as methods or layers, in one call of the model. All NaN without content tokens.
 
-    window_ids: (n,) the whole input, special tokens included; content: (n,) bool.
     words: (n_c,) the number of each token's word, where tokens have their word's score: the tokens of one word then
-        stay together in the random order of equal scores. Inputs that several rows or bins ask for are predicted once.
-
-    All NaN without content tokens. Raises ArgumentError for lengths that do not fit, an unknown target, no mask_id for
-    "mask", and for what `predict` returns when it is not (len, C).
+        stay together in the random order of equal scores.
     """
-    document = PerturbedDocument(window_ids, content, settings.variant, mask_id)
-    rows = document.rows(scores)
-    if document.n_content == 0:
+    rows, settings = versions.rows(scores), versions.settings
+    if versions.n_content == 0:
         return [dict.fromkeys(settings.names, math.nan) for _ in rows]
-    order = document.tie_order(settings.seed, words)
-    chosen = [best_sets(as_scores(row), order, settings) for row in rows]
-    probability = document.probabilities(
-        predict, [kept for sets in chosen for best in sets if best is not None for kept in (~best, best)], target
-    )
-    whole = probability[document.everything]
+    order = versions.tie_order(words)
+    chosen = [best_sets(row, order, settings) for row in rows]
+    asked = [kept for sets in chosen for best in sets if best is not None for kept in (~best, best)]
+    whole = float(versions.p([versions.whole, *asked])[0])
     results = []
     for sets in chosen:
-        lost = [math.nan if best is None else comprehensiveness(whole, probability[key_of(~best)]) for best in sets]
-        missing = [math.nan if best is None else sufficiency(whole, probability[key_of(best)]) for best in sets]
+        lost = [math.nan if best is None else comprehensiveness(whole, float(versions.p([~best])[0])) for best in sets]
+        missing = [math.nan if best is None else sufficiency(whole, float(versions.p([best])[0])) for best in sets]
         drops = [*lost, *missing, aopc(lost[:-1]), aopc(missing[:-1])]  # the last set is that of the density
         results.append(dict(zip(settings.names, drops, strict=True)))
     return results
 
 
-def leave_one_out(
-    predict: Predict,
-    window_ids: ArrayLike,
-    content: ArrayLike,
-    *,
-    target: int,
-    variant: str = "delete",
-    mask_id: int | None = None,
-) -> NDArray[np.float64]:
-    """(n_c,) p(x) - p(x without token i), of every content token; the same for all methods and layers.
-
-    See `faithfulness_rows` for the arguments and errors.
-    """
-    document = PerturbedDocument(window_ids, content, FaithfulnessSettings(variant).variant, mask_id)
-    if document.n_content == 0:
-        return np.zeros(0)
-    without = [np.arange(document.n_content) != i for i in range(document.n_content)]
-    probability = document.probabilities(predict, without, target)
-    whole = probability[document.everything]
-    return np.array([whole - probability[key_of(kept)] for kept in without], dtype=np.float64)
+def leave_one_out(versions: Versions) -> NDArray[np.float64]:
+    """(n_c,) p(x) - p(x without token i), of every content token; the same for all methods and layers."""
+    p = versions.p([versions.whole, *~np.eye(versions.n_content, dtype=bool)]) if versions.n_content else np.zeros(1)
+    return np.asarray(p[0] - p[1:])
 
 
 def soft_rows(
-    predict: Predict,
-    window_ids: ArrayLike,
-    content: ArrayLike,
-    scores: ArrayLike,
-    *,
-    target: int,
-    settings: FaithfulnessSettings,
-    mask_id: int | None = None,
-    chances: Callable[[ArrayLike], NDArray[np.float64]] | None = None,
+    versions: Versions, scores: ArrayLike, *, chances: Callable[[ArrayLike], NDArray[np.float64]] | None = None
 ) -> list[dict[str, float]]:
-    """Both of SOFT for several rows of scores (S, n_c) of one document, in one `predict`.
+    """Both of SOFT for several rows of scores (S, n_c) of one document, in one call of the model.
 
-    The draws depend on the seed and on the ids of the input; all rows share them. See `faithfulness_rows`.
+    The draws depend on the seed and on the ids of the input; all rows share them.
     chances: scores (n_c,) -> the probability to stay of each token; default: `keep_chances`.
     """
-    document = PerturbedDocument(window_ids, content, settings.variant, mask_id)
-    rows = document.rows(scores)
-    if document.n_content == 0:
+    rows = versions.rows(scores)
+    if versions.n_content == 0:
         return [dict.fromkeys(SOFT, math.nan) for _ in rows]
-    generator = np.random.default_rng([settings.seed, zlib.crc32(document.ids.tobytes()), DRAWS])
-    draws = generator.random((DRAWS, document.n_content))
-    kept = [draws < (chances or keep_chances)(row) for row in rows]  # S times (DRAWS, n_c)
-    empty = np.zeros(document.n_content, dtype=bool)
-    versions = [empty, *(version for each in kept for one in each for version in (one, ~one))]
-    found = document.probabilities(predict, versions, target)
-    whole, nothing = found[document.everything], found[key_of(empty)]
+    draws = versions.generator(DRAWS).random((DRAWS, versions.n_content))
+    kept = np.array([draws < (chances or keep_chances)(row) for row in rows])  # (S, DRAWS, n_c)
+    both = np.stack([~kept, kept], axis=2).reshape(-1, versions.n_content)
+    whole, nothing, *p = versions.p([versions.whole, ~versions.whole, *both])
+    found = np.reshape(p, (len(rows), DRAWS, 2))
     return [
         {
-            SOFT[0]: float(np.mean([soft_comprehensiveness(whole, found[key_of(~one)], nothing) for one in each])),
-            SOFT[1]: float(np.mean([soft_sufficiency(whole, found[key_of(one)], nothing) for one in each])),
+            SOFT[0]: float(np.mean([soft_comprehensiveness(whole, without, nothing) for without, _ in row])),
+            SOFT[1]: float(np.mean([soft_sufficiency(whole, only, nothing) for _, only in row])),
         }
-        for each in kept
+        for row in found
     ]
 
 
@@ -423,57 +393,35 @@ def keep_chances(scores: ArrayLike) -> NDArray[np.float64]:
     return np.full(len(values), 0.5) if spread == 0 else np.asarray((values - values.min()) / spread)
 
 
-def aopc_bounds(
-    predict: Predict,
-    window_ids: ArrayLike,
-    content: ArrayLike,
-    *,
-    kind: str,
-    target: int,
-    settings: FaithfulnessSettings,
-    mask_id: int | None = None,
-    usable: int | None = None,
-) -> tuple[float, float]:
+def aopc_bounds(versions: Versions, kind: str, *, usable: int | None = None) -> tuple[float, float]:
     """(lower, upper) AOPC of one document, NaN both without content tokens or percentages that count.
 
     kind: "comprehensiveness" or "sufficiency". usable: tokens that may be taken at most, of scores of which only the
-    positive ones are; default: all. See `faithfulness_rows` for the other arguments.
+    positive ones are; default: all.
     """
-    if kind not in ("comprehensiveness", "sufficiency"):
-        raise ArgumentError(f"kind: got {kind!r}, allowed are comprehensiveness, sufficiency")
-    document = PerturbedDocument(window_ids, content, settings.variant, mask_id)
-    sizes = [size for size in bin_sizes(document.n_content, settings, usable=usable) if size]
+    n = versions.n_content
+    sizes = [size for size in bin_sizes(n, versions.settings, usable=usable) if size]
     if not sizes:
         return math.nan, math.nan
-    drops = _Drops(document, predict, target, taken_away=kind == "comprehensiveness")
-    n = document.n_content
+
+    def drops(sets: Sequence[Set]) -> NDArray[np.float64]:
+        p = versions.p([versions.whole, *(~one if kind == "comprehensiveness" else one for one in sets)])
+        return np.asarray(p[0] - p[1:])
+
     search = _exact if n <= EXACT else _beam if n <= SINGLE_STEPS else _in_blocks
     low, high = -search(drops, n, sizes, -1), search(drops, n, sizes, 1)
     return low / len(sizes), high / len(sizes)
 
 
-class _Drops:
-    """p(x) - p(x without the tokens, or with them alone) of sets of tokens, each predicted once."""
-
-    def __init__(self, document: PerturbedDocument, predict: Predict, target: int, *, taken_away: bool) -> None:
-        self.document, self.predict, self.target, self.taken_away = document, predict, target, taken_away
-        self.known: dict[bytes, float] = {}
-
-    def of(self, sets: Sequence[Set]) -> NDArray[np.float64]:
-        kept = [~one if self.taken_away else one for one in sets]
-        if missing := [one for one in kept if key_of(one) not in self.known]:
-            self.known |= self.document.probabilities(self.predict, missing, self.target)
-        whole = self.known[self.document.everything]
-        return np.array([whole - self.known[key_of(one)] for one in kept])
+Drops = Callable[[Sequence[Set]], NDArray[np.float64]]  # p(x) - p(x without the tokens, or with them alone)
 
 
-def _exact(drops: _Drops, n: int, sizes: Sequence[int], sign: int) -> float:
+def _exact(drops: Drops, n: int, sizes: Sequence[int], sign: int) -> float:
     """The highest sum over the sizes of sign * drop along sets that hold each other."""
-    steps = sorted(set(sizes))
     best: dict[frozenset[int], float] = {frozenset(): 0.0}
-    for size in steps:
+    for size in sorted(set(sizes)):
         chosen = [frozenset(one) for one in combinations(range(n), size)]
-        values = sign * sizes.count(size) * drops.of([_as_set(one, n) for one in chosen])
+        values = sign * sizes.count(size) * drops([_as_set(one, n) for one in chosen])
         best = {
             one: float(value) + max(before for inside, before in best.items() if inside <= one)
             for one, value in zip(chosen, values, strict=True)
@@ -481,44 +429,31 @@ def _exact(drops: _Drops, n: int, sizes: Sequence[int], sign: int) -> float:
     return max(best.values())
 
 
-def _beam(drops: _Drops, n: int, sizes: Sequence[int], sign: int) -> float:
+def _beam(drops: Drops, n: int, sizes: Sequence[int], sign: int) -> float:
     """As `_exact`, one token at a time, with the WIDTH sets that promise most."""
-    beam: list[tuple[float, Set]] = [(0.0, np.zeros(n, dtype=bool))]
+    beam: dict[frozenset[int], float] = {frozenset(): 0.0}  # set -> sum so far
     for size in range(1, max(sizes) + 1):
-        children: dict[bytes, tuple[float, Set]] = {}
-        for done, one in beam:
-            for token in np.flatnonzero(~one):
-                child = one.copy()
-                child[token] = True
-                key = key_of(child)
-                if key not in children or children[key][0] < done:
-                    children[key] = (done, child)
-        values = sign * drops.of([child for _, child in children.values()])
+        children: dict[frozenset[int], float] = {}
+        for one, done in beam.items():
+            for child in (one | {token} for token in range(n) if token not in one):
+                children[child] = max(done, children.get(child, -math.inf))
+        values = sign * drops([_as_set(child, n) for child in children])
         due, left = sizes.count(size), sum(later > size for later in sizes)
-        ranked = sorted(
-            (
-                (done + due * float(value), left * float(value), index, child)
-                for index, ((done, child), value) in enumerate(zip(children.values(), values, strict=True))
-            ),
-            key=lambda one: (-(one[0] + one[1]), one[2]),
-        )
-        beam = [(done, child) for done, _, _, child in ranked[:WIDTH]]
-    return max(done for done, _ in beam)
+        ranked = sorted(zip(children.items(), values, strict=True), key=lambda x: -(x[0][1] + (due + left) * x[1]))
+        beam = {child: done + due * float(value) for (child, done), value in ranked[:WIDTH]}
+    return max(beam.values())
 
 
-def _in_blocks(drops: _Drops, n: int, sizes: Sequence[int], sign: int) -> float:
+def _in_blocks(drops: Drops, n: int, sizes: Sequence[int], sign: int) -> float:
     """As `_exact`, all tokens of one percentage at once."""
     taken, total = np.zeros(n, dtype=bool), 0.0
     for size in sorted(set(sizes)):
         rest = np.flatnonzero(~taken)
-        tried = [taken | _as_set(frozenset([token]), n) for token in rest.tolist()]
-        order = np.argsort(-sign * drops.of(tried), kind="stable")
-        taken = taken | _as_set(frozenset(rest[order[: size - int(taken.sum())]].tolist()), n)
-        total += sign * sizes.count(size) * float(drops.of([taken])[0])
+        order = np.argsort(-sign * drops([taken | (np.arange(n) == token) for token in rest]), kind="stable")
+        taken[rest[order[: size - int(taken.sum())]]] = True
+        total += sign * sizes.count(size) * float(drops([taken])[0])
     return total
 
 
 def _as_set(tokens: frozenset[int], n: int) -> Set:
-    found = np.zeros(n, dtype=bool)
-    found[list(tokens)] = True
-    return found
+    return np.isin(np.arange(n), list(tokens))

@@ -8,18 +8,17 @@ none outside it) is NaN, never a silent 0: the caller skips the document for thi
 
 A set is made by a level (1/n) or by a size k (the k best tokens). With a size, tokens of the same score at its edge are
 ties, and there are many of them where tokens were dropped (score 0). Nothing here looks at positions: `top_k_f1` and
-`top_k_iou` give the exact mean over every way to break the tie, and `select_top_k`, for those who need an actual set,
-breaks it in a random order that depends on a seed alone.
+`top_k_iou` give the exact mean over every way to break the tie, `select_top_k` breaks it in a random order.
 
-Curves and counts are computed here and not by scikit-learn: its functions give the same numbers (tested with ties) and
-take 15 to 250 times as long on one document, and a report asks for 15,000 (13 methods, 6 layers, 200 documents).
+Curves and counts are not scikit-learn's: its functions give the same numbers (tested with ties) and take 15 to 250
+times as long on one document, and a report asks for 15,000 (13 methods, 6 layers, 200 documents).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,15 +66,12 @@ def expected_average_precision(positives: int, total: int) -> float:
     Formula: E[AP] = ( H_n + (k - 1)/(n - 1) · (n - H_n) ) / n,      H_n = 1 + 1/2 + ... + 1/n
     Range: a little above the density k/n. NaN without a rationale token.
 
-    Raises ArgumentError unless 0 <= positives <= total and total >= 1.
-
     >>> expected_average_precision(1, 2)
     0.75
     """
     if not 0 <= positives <= total or total < 1:
-        raise ArgumentError(
-            f"positives, total: got {positives} of {total}, must be 0 <= positives <= total, total >= 1"
-        )
+        wanted = "must be 0 <= positives <= total, total >= 1"
+        raise ArgumentError(f"positives, total: got {positives} of {total}, {wanted}")
     if positives == 0:
         return math.nan
     if total == 1:
@@ -144,8 +140,6 @@ def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
         1/FPR other tokens k is 0: what counts are the rationale tokens above all others.
     Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
 
-    Raises ArgumentError for a level outside [0, 1].
-
     >>> tpr_at_fpr([True, False, True, False], [0.4, 0.3, 0.2, 0.1], 0.1)
     0.5
     """
@@ -164,8 +158,8 @@ def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
     return float((above.sum() + tied.sum() * share) / len(wanted))
 
 
-def precision_at_recall(labels: ArrayLike, scores: ArrayLike, grid: ArrayLike | None = None) -> NDArray[np.float64]:
-    """(G,) interpolated precision-recall curve: the best precision at this recall or a higher one.
+def precision_at_recall(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
+    """(101,) interpolated precision-recall curve at RECALL_GRID: the best precision at this recall or a higher one.
 
     Formula: p(r) = max over thresholds t with R(t) >= r of P(t). Tokens with the same score enter together.
     Selection: none. Only the order of the content tokens counts.
@@ -173,19 +167,14 @@ def precision_at_recall(labels: ArrayLike, scores: ArrayLike, grid: ArrayLike | 
     Misleads: because of the maximum, random scores lie above the density at low recall. Compare with the curve of
         random scores, not with the density.
     Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, equation 8.7.
-
-    Raises ArgumentError for a grid outside [0, 1].
     """
     truth, values = as_labels_and_scores(labels, scores)
-    recalls = RECALL_GRID if grid is None else np.asarray(grid, dtype=np.float64)
-    if recalls.ndim != 1 or not ((recalls >= 0) & (recalls <= 1)).all():
-        raise ArgumentError("grid: must be one-dimensional with values between 0 and 1")
     if not truth.any():
-        return np.full(len(recalls), np.nan)
+        return np.full(len(RECALL_GRID), np.nan)
     hits, taken = _curve(truth, values)
     best = np.maximum.accumulate((hits / taken)[::-1])[::-1]  # best precision from this threshold on
     # recalls are multiples of 1/positives; a grid point that is one in exact arithmetic must not miss it
-    return np.asarray(best[np.searchsorted(hits, recalls * hits[-1] - 1e-9, side="left")])
+    return np.asarray(best[np.searchsorted(hits, RECALL_GRID * hits[-1] - 1e-9, side="left")])
 
 
 def gini(scores: ArrayLike) -> float:
@@ -266,7 +255,8 @@ def false_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
     >>> false_positive_rate([True, False, False, False], [True, True, False, False])
     0.3333333333333333
     """
-    return _rate(labels, selected, of=False)
+    truth, chosen = _labels_and_selected(labels, selected)
+    return float(chosen[~truth].mean()) if (~truth).any() else math.nan
 
 
 def true_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
@@ -282,7 +272,8 @@ def true_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
     >>> true_positive_rate([True, True, False], [True, False, True])
     0.5
     """
-    return _rate(labels, selected, of=True)
+    truth, chosen = _labels_and_selected(labels, selected)
+    return float(chosen[truth].mean()) if truth.any() else math.nan
 
 
 def youden_j(labels: ArrayLike, selected: ArrayLike) -> float:
@@ -300,13 +291,6 @@ def youden_j(labels: ArrayLike, selected: ArrayLike) -> float:
     -0.5
     """
     return true_positive_rate(labels, selected) - false_positive_rate(labels, selected)
-
-
-def _rate(labels: ArrayLike, selected: ArrayLike, *, of: bool) -> float:
-    truth, chosen = _labels_and_selected(labels, selected)
-    group = truth if of else ~truth
-    total = int(group.sum())
-    return float((chosen & group).sum() / total) if total else math.nan
 
 
 def precision(labels: ArrayLike, selected: ArrayLike) -> float:
@@ -378,9 +362,8 @@ def top_k_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: boo
     truth, values = as_labels_and_scores(labels, scores)
     if not truth.any():
         return math.nan
-    edge = _edge(truth, values, k, positive_only=positive_only)
-    hits = edge.sure + (edge.taken * edge.tied_hits / edge.tied if edge.taken else 0.0)
-    return float(2 * hits / (truth.sum() + edge.size))
+    size, sure, taken, tied, tied_hits = _top_k(truth, values, k, positive_only=positive_only)
+    return float(2 * (sure + taken * tied_hits / tied) / (truth.sum() + size))
 
 
 def top_k_iou(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bool = False) -> float:
@@ -396,14 +379,13 @@ def top_k_iou(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bo
     positives = int(truth.sum())
     if positives == 0:
         return math.nan
-    edge = _edge(truth, values, k, positive_only=positive_only)
-    if edge.taken in (0, edge.tied):
-        hits = edge.sure + (edge.tied_hits if edge.taken else 0)
-        return hits / (positives + edge.size - hits)
-    tied_hits = np.arange(min(edge.taken, edge.tied_hits) + 1)
-    chances = hypergeom.pmf(tied_hits, edge.tied, edge.tied_hits, edge.taken)
-    every = edge.sure + tied_hits
-    return float((chances * every / (positives + edge.size - every)).sum())
+    size, sure, taken, tied, tied_hits = _top_k(truth, values, k, positive_only=positive_only)
+    more, chances = np.array([tied_hits]), np.ones(1)
+    if taken < tied:
+        more = np.arange(min(taken, tied_hits) + 1)
+        chances = hypergeom.pmf(more, tied, tied_hits, taken)
+    hits = sure + more
+    return float((chances * hits / (positives + size - hits)).sum())
 
 
 def select_top_k(scores: ArrayLike, k: int, *, seed: int | Sequence[int] = 0) -> NDArray[np.bool_]:
@@ -448,24 +430,17 @@ def density_size(density: float, n: int) -> int:
     return max(1, math.ceil(density * n - 1e-9))  # the margin: .1 · 30 is 3, whatever a float makes of it
 
 
-class _Edge(NamedTuple):
-    """The k best tokens: `size` in all, `sure` hits above the edge, and `taken` of `tied` tokens with the k-th score,
-    of which `tied_hits` are in the rationale."""
-
-    size: int
-    sure: int
-    taken: int
-    tied: int
-    tied_hits: int
-
-
-def _edge(truth: NDArray[np.bool_], values: NDArray[np.float64], k: int, *, positive_only: bool) -> _Edge:
+def _top_k(
+    truth: NDArray[np.bool_], values: NDArray[np.float64], k: int, *, positive_only: bool
+) -> tuple[int, int, int, int, int]:
+    """Of the k best tokens: how many they are, the sure hits above the edge, and how many are taken of how many tokens
+    with the k-th score, of which how many are in the rationale."""
     k = min(_size(k), int((values > 0).sum()) if positive_only else len(values))
     if k == 0:
-        return _Edge(0, 0, 0, 0, 0)
+        return 0, 0, 0, 1, 0
     lowest = np.partition(values, len(values) - k)[len(values) - k]  # the k-th highest score
     above, tie = values > lowest, values == lowest
-    return _Edge(k, int(truth[above].sum()), k - int(above.sum()), int(tie.sum()), int(truth[tie].sum()))
+    return k, int(truth[above].sum()), k - int(above.sum()), int(tie.sum()), int(truth[tie].sum())
 
 
 def _size(k: int) -> int:
@@ -541,16 +516,6 @@ def f1_of(precision: float, recall: float) -> float:
 
 
 # ---------------------------------------------------------------- arguments
-
-
-def density(labels: ArrayLike) -> float:
-    """Share of the tokens that are in the rationale. NaN without tokens.
-
-    >>> density([True, False, False, False])
-    0.25
-    """
-    truth = as_labels(labels)
-    return float(truth.mean()) if len(truth) else math.nan
 
 
 def as_labels(values: ArrayLike, name: str = "labels") -> NDArray[np.bool_]:

@@ -196,6 +196,6 @@ def test_ray_gives_the_same_rows(model: Path, tmp_path: Path) -> None:
     assert main([*command, "--output", str(tmp_path / "ray"), "--engine", "ray"]) == 0
     reference = lines(tmp_path / "out.jsonl")
     found = pa.concat_tables([pq.read_table(path) for path in sorted((tmp_path / "ray").glob("*.parquet"))]).to_pylist()
-    assert [(row["id"], row["label"], row["error"]) for row in found] == [
-        (row["id"], row["label"], row["error"]) for row in reference
+    assert [(row["row"], row["id"], row["label"], row["error"]) for row in found] == [
+        (row["row"], row["id"], row["label"], row["error"]) for row in reference
     ]

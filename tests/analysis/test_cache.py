@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import cache as scores_cache
 from analysis import faithfulness, scoring
 from analysis.alignment import align
-from analysis.cache import ScoreFile, file_name, model_hash, window_key
 from analysis.scores import get_method
+from analysis.scoring import ScoreFile, file_name, model_hash, window_key
 from analysis.settings import Settings
 from tests.analysis.conftest import GOOD, Document
 from tests.analysis.test_evaluate import films, run, same
@@ -89,7 +88,7 @@ def test_what_a_score_depends_on(
     run(adapler_folder, data, **options, **change)
     expected = {"threshold_scale": {"cp", "adapler"}, "seed": {"random"}}
     assert set(asked) == expected.get(next(iter(change)), {"saliency", "cp", "random", "classifier", "adapler"})
-    monkeypatch.setattr(scores_cache, "code_hash", lambda: "other code")
+    monkeypatch.setattr(scoring, "code_hash", lambda: "other code")
     asked.clear()
     run(adapler_folder, data, **options)
     assert len(set(asked)) == 5

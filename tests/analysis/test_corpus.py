@@ -107,8 +107,6 @@ def test_bad_files(tmp_path: Path) -> None:
         (tmp_path / "meta.json").write_text(meta)
         with pytest.raises(DataError, match=message):
             load_corpus(file)
-    with pytest.raises(ArgumentError, match="data: got a int"):
-        load_corpus(3)  # type: ignore[arg-type]
 
 
 def test_a_limited_sample_is_balanced(tmp_path: Path) -> None:
@@ -163,8 +161,8 @@ class TestFrame:
     @pytest.mark.parametrize(
         ("columns", "message"),
         [
-            ({"text": ["a", "b"]}, "frame: has no column 'rationale'"),
-            ({"rationale": [[1], [1]]}, "frame: has neither 'tokens' nor 'text'"),
+            ({"text": ["a", "b"]}, "frame: must have the columns 'label', 'rationale'"),
+            ({"rationale": [[1], [1]]}, "frame: must have the columns .* and 'tokens' or 'text'"),
             ({"text": ["a b", "b"], "rationale": [[1, 0, 0], None]}, "row 0: got"),
             ({"text": ["a b", "b"], "rationale": [[(0, 9)], None]}, r"row 0: span \(0, 9\) is not within the text"),
         ],
@@ -228,7 +226,7 @@ def test_the_file_s_own_list_counts_unless_a_rule_is_asked_for(tmp_path: Path) -
         marked("most")
     with pytest.raises(ArgumentError, match="annotators: got '3', the documents have 0 to 1"):
         marked("3")
-    with pytest.raises(ArgumentError, match="annotators: got 'union', but none of the 2 documents tells them apart"):
+    with pytest.raises(ArgumentError, match="annotators: got 'union', the documents do not tell them apart"):
         load_corpus(write(tmp_path / "one.jsonl", ROWS), annotators="union")
 
 
@@ -243,7 +241,6 @@ def test_a_number_is_the_same_person_where_another_one_did_not_annotate(tmp_path
         assert [one.spans for one in load_corpus(file, annotators=rule).splits["test"]] == spans
     facts = annotator_facts(load_corpus(file).splits["test"], "union")
     assert facts is not None and facts["most"] == 3
-    assert facts["each"]["f1"] == pytest.approx([0, 0, (0 + 0.5) / 2])  # in "b" 1 is judged against all words
 
 
 def test_a_text_that_nobody_annotated_is_not_one_where_nothing_is_marked(tmp_path: Path) -> None:
@@ -270,7 +267,7 @@ def test_the_ceiling_leaves_one_annotator_out(rule: str) -> None:
     facts = annotator_facts(
         [*(example_of(str(i), one) for i, one in enumerate(masks)), example_of("one", [[1, 0]])], rule
     )
-    assert facts is not None and (facts["documents"], facts["fewest"], facts["most"]) == (3, 3, 6)
+    assert facts is not None and (facts["fewest"], facts["most"]) == (3, 6)
     expected: dict[str, list[float]] = {"average_precision": [], "f1": [], "iou": []}
     for one in masks:
         rows: dict[str, list[float]] = {name: [] for name in expected}
@@ -284,7 +281,6 @@ def test_the_ceiling_leaves_one_annotator_out(rule: str) -> None:
         for name, values in rows.items():
             expected[name].append(float(np.mean(values)))
     assert facts["ceiling"] == pytest.approx({name: float(np.mean(values)) for name, values in expected.items()})
-    assert len(facts["each"]["f1"]) == 6
     assert annotator_facts([example_of("one", [[1, 0]])], rule) is None
 
 

@@ -354,20 +354,3 @@ class TestGiven:
     def test_two_sources_of_one_name(self) -> None:
         with pytest.raises(ArgumentError, match="two sources are named 'given'"):
             read([{"one": [1, 2, 3, 4]}, {"one": [4, 3, 2, 1]}])
-
-    def test_scores_near_the_largest_number_are_read_like_smaller_ones(self, corpus_folder: Path) -> None:
-        """Else all of them would be shares of infinity, hence 0, and the method would select nothing."""
-        examples = read_corpus(corpus_folder).splits["test"]
-        rng = np.random.default_rng(0)
-        small = {example.id: rng.random(len(example.words)) for example in examples}
-        large = {name: np.ldexp(scores, 1023) for name, scores in small.items()}
-        options: dict[str, Any] = {"methods": [], "metrics": ["average_precision", "tpr", "fpr"], "progress": False}
-        for truncation in ("truncate", "all-windows"):
-            one, other = (
-                rationale_eval.evaluate(
-                    data=corpus_folder, predictions={"mine": scores}, truncation=truncation, **options
-                ).frame["value"]
-                for scores in (small, large)
-            )
-            np.testing.assert_array_equal(one, other)
-            assert one.max() == 1

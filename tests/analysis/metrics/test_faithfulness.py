@@ -17,9 +17,15 @@ from analysis.metrics import faithfulness as fa
 def faithfulness(
     predict: Any, ids: Any, content: Any, scores: Any, *, target: int, mask_id: int | None = None, **options: Any
 ) -> dict[str, float]:
-    settings = fa.FaithfulnessSettings(**options)
     rows = np.asarray(scores, dtype=float)[None]
-    return fa.faithfulness_rows(predict, ids, content, rows, target=target, settings=settings, mask_id=mask_id)[0]
+    return fa.faithfulness_rows(versions(predict, ids, content, target=target, mask_id=mask_id, **options), rows)[0]
+
+
+def versions(
+    predict: Any, ids: Any, content: Any, *, target: int = 1, mask_id: int | None = None, **options: Any
+) -> fa.Versions:
+    settings = fa.FaithfulnessSettings(**options)
+    return fa.Versions(predict, ids, content, target=target, settings=settings, mask_id=mask_id)
 
 
 CLS, SEP, MASK = 101, 102, 103
@@ -62,8 +68,6 @@ def test_at_the_data_set_s_density() -> None:
     assert result["sufficiency_at_density"] == pytest.approx(WHOLE - 0.85)
     without = faithfulness(BagOfWords(), IDS, CONTENT, TRUE_WEIGHTS, target=1)
     assert result["aopc_comprehensiveness"] == without["aopc_comprehensiveness"]  # it is no bin
-    with pytest.raises(ArgumentError, match="density: got 2, must be between 0 and 1"):
-        fa.FaithfulnessSettings(density=2)
 
 
 def test_equal_scores_are_taken_at_random_never_by_position() -> None:
@@ -86,12 +90,12 @@ def test_the_tokens_of_a_word_stay_together_among_equal_scores() -> None:
     words = np.repeat(np.arange(5), 2)
     for seed in range(20):
         model = BagOfWords()
-        settings = fa.FaithfulnessSettings(bins=(40,), seed=seed)
-        fa.faithfulness_rows(model, IDS, CONTENT, np.zeros((1, 10)), target=1, settings=settings, words=words)
+        asked = versions(model, IDS, CONTENT, bins=(40,), seed=seed)
+        fa.faithfulness_rows(asked, np.zeros((1, 10)), words=words)
         taken = [IDS[CONTENT].tolist().index(token) for token in model.calls[0][2][1:-1]]
         assert {i ^ 1 for i in taken} == set(taken), "whole words of two tokens"
     with pytest.raises(ArgumentError, match=r"words: got shape \(2,\), must be \(10 content tokens,\)"):
-        fa.faithfulness_rows(model, IDS, CONTENT, np.zeros((1, 10)), target=1, settings=settings, words=[0, 1])
+        fa.faithfulness_rows(asked, np.zeros((1, 10)), words=[0, 1])
 
 
 def test_the_inputs_are_what_they_should_be_and_come_in_one_call() -> None:
@@ -129,7 +133,7 @@ def test_rows_share_one_call_and_equal_each_row_alone() -> None:
     rng = np.random.default_rng(1)
     rows = np.stack([TRUE_WEIGHTS, rng.random(10), TRUE_WEIGHTS, np.zeros(10)])
     model = BagOfWords()
-    together = fa.faithfulness_rows(model, IDS, CONTENT, rows, target=1, settings=fa.FaithfulnessSettings())
+    together = fa.faithfulness_rows(versions(model, IDS, CONTENT), rows)
     assert len(model.calls) == 1
     inputs = [tuple(one) for one in model.calls[0]]
     assert len(inputs) == len(set(inputs)) < 1 + len(rows) * 2 * len(fa.BINS)
@@ -153,10 +157,10 @@ def test_ferret_leaves_out_empty_and_equal_bins_and_scores_that_are_not_positive
 
 def test_leave_one_out_finds_the_weights() -> None:
     model = BagOfWords()
-    drops = fa.leave_one_out(model, IDS, CONTENT, target=1)
+    drops = fa.leave_one_out(versions(model, IDS, CONTENT))
     assert drops == pytest.approx(TRUE_WEIGHTS)
     assert len(model.calls) == 1 and model.calls[0][1] == [CLS, 6, 1, 7, 2, 8, 3, 9, 5, 10, SEP]
-    assert fa.leave_one_out(model, IDS, CONTENT, target=1, variant="mask", mask_id=MASK) == pytest.approx(drops)
+    assert fa.leave_one_out(versions(model, IDS, CONTENT, variant="mask", mask_id=MASK)) == pytest.approx(drops)
 
 
 def test_loo_kendall() -> None:
@@ -177,7 +181,7 @@ def test_no_content_is_undefined() -> None:
     model = BagOfWords()
     result = faithfulness(model, [CLS, SEP], [0, 0], [], target=0)
     assert len(result) == 14 and all(math.isnan(value) for value in result.values()) and not model.calls
-    assert fa.leave_one_out(model, [CLS, SEP], [0, 0], target=0).shape == (0,)
+    assert fa.leave_one_out(versions(model, [CLS, SEP], [0, 0])).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -220,12 +224,12 @@ def interacting(inputs: list[np.ndarray]) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["comprehensiveness", "sufficiency"])
 def test_exact_limits_are_those_of_all_orders(kind: str) -> None:
     ids, content = np.array([101, 1, 2, 3, 4, 5, 102]), np.array([False, *[True] * 5, False])
-    settings = fa.FaithfulnessSettings(bins=(20, 40, 60, 80))
+    bins = (20, 40, 60, 80)
     every = [
-        faithfulness(interacting, ids, content, order, target=1, bins=settings.bins)[f"aopc_{kind}"]
+        faithfulness(interacting, ids, content, order, target=1, bins=bins)[f"aopc_{kind}"]
         for order in permutations(range(5))
     ]
-    low, high = fa.aopc_bounds(interacting, ids, content, kind=kind, target=1, settings=settings)
+    low, high = fa.aopc_bounds(versions(interacting, ids, content, bins=bins), kind)
     assert (low, high) == pytest.approx((min(every), max(every)))
     assert low < high
 
@@ -236,7 +240,7 @@ def test_searches_find_the_limits_of_an_additive_model(monkeypatch: pytest.Monke
     if search == "_in_blocks":
         monkeypatch.setattr(fa, "SINGLE_STEPS", 0)
     for kind, sign in (("comprehensiveness", 1), ("sufficiency", -1)):
-        found = fa.aopc_bounds(BagOfWords(), IDS, CONTENT, kind=kind, target=1, settings=fa.FaithfulnessSettings())
+        found = fa.aopc_bounds(versions(BagOfWords(), IDS, CONTENT), kind)
         ends = [
             faithfulness(BagOfWords(), IDS, CONTENT, order * TRUE_WEIGHTS, target=1)[f"aopc_{kind}"]
             for order in (-sign, sign)
@@ -247,38 +251,36 @@ def test_searches_find_the_limits_of_an_additive_model(monkeypatch: pytest.Monke
 def test_limits_of_as_many_tokens_as_may_be_taken() -> None:
     """ferret: only tokens with a positive score; then the AOPC is the mean over fewer sizes."""
     ids, content = np.array([101, 1, 2, 3, 4, 5, 102]), np.array([False, *[True] * 5, False])
-    settings = fa.FaithfulnessSettings(bins=(20, 40, 60, 80), rounding="down", positive_only=True)
+    asked = versions(interacting, ids, content, bins=(20, 40, 60, 80), rounding="down", positive_only=True)
     every = []
     for order in permutations(range(5)):
         scores = np.where(np.array(order) >= 3, order, 0)  # two are positive
-        [one] = fa.faithfulness_rows(interacting, ids, content, scores[None], target=1, settings=settings)
+        [one] = fa.faithfulness_rows(asked, scores[None])
         every.append(one["aopc_comprehensiveness"])
-    kind: dict[str, Any] = {"kind": "comprehensiveness", "target": 1, "settings": settings}
-    low, high = fa.aopc_bounds(interacting, ids, content, **kind, usable=2)
+    low, high = fa.aopc_bounds(asked, "comprehensiveness", usable=2)
     assert (low, high) == pytest.approx((min(every), max(every)))
-    assert (low, high) != pytest.approx(fa.aopc_bounds(interacting, ids, content, **kind))
-    assert all(map(math.isnan, fa.aopc_bounds(interacting, ids, content, **kind, usable=0)))
+    assert (low, high) != pytest.approx(fa.aopc_bounds(asked, "comprehensiveness"))
+    assert all(map(math.isnan, fa.aopc_bounds(asked, "comprehensiveness", usable=0)))
 
 
 def test_soft_metrics_of_certain_tokens_by_hand() -> None:
     scores = (TRUE_WEIGHTS > 0.06).astype(float)  # ids 1 and 2 stay, or go, for sure: nothing is left to chance
-    (found,) = fa.soft_rows(BagOfWords(), IDS, CONTENT, [scores], target=1, settings=fa.FaithfulnessSettings())
+    (found,) = fa.soft_rows(versions(BagOfWords(), IDS, CONTENT), [scores])
     scale = WHOLE - 0.5  # without any content token
     assert found["soft_comprehensiveness"] == pytest.approx(0.3 / scale)
     assert found["soft_sufficiency"] == pytest.approx(1.0)  # 0.8 is above the whole
 
 
 def test_soft_metrics_are_means_over_draws() -> None:
-    settings = fa.FaithfulnessSettings(seed=3)
+    asked = versions(BagOfWords(), IDS, CONTENT, seed=3)
     rows = np.array([TRUE_WEIGHTS, -TRUE_WEIGHTS, np.ones(10)])
-    found = fa.soft_rows(BagOfWords(), IDS, CONTENT, rows, target=1, settings=settings)
-    again = fa.soft_rows(BagOfWords(), IDS, CONTENT, rows[:1], target=1, settings=settings)
+    found = fa.soft_rows(asked, rows)
+    again = fa.soft_rows(asked, rows[:1])
     assert again[0] == found[0]  # other rows change nothing
-    seed = fa.FaithfulnessSettings(seed=4)
-    assert fa.soft_rows(BagOfWords(), IDS, CONTENT, rows[:1], target=1, settings=seed)[0] != found[0]
+    assert fa.soft_rows(versions(BagOfWords(), IDS, CONTENT, seed=4), rows[:1])[0] != found[0]
     for name in fa.SOFT:
         assert found[0][name] > found[2][name] > found[1][name]
     assert fa.keep_chances([1, 3, 2]).tolist() == [0, 1, 0.5] and fa.keep_chances([2, 2]).tolist() == [0.5, 0.5]
     assert math.isnan(fa.soft_comprehensiveness(0.5, 0.4, 0.6)) and math.isnan(fa.soft_sufficiency(0.5, 0.4, 0.6))
     with pytest.raises(ArgumentError, match="must be \\(rows, 10 content tokens\\)"):
-        fa.soft_rows(BagOfWords(), IDS, CONTENT, [[1.0]], target=1, settings=settings)
+        fa.soft_rows(asked, [[1.0]])

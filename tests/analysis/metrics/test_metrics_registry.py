@@ -149,8 +149,6 @@ def test_names_and_groups() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ArgumentError, match="metric: got 'ap', allowed are average_precision, roc_auc, auprc"):
         get_metric("ap")
-    with pytest.raises(ArgumentError, match="group: got 'x', allowed are ranking, selection, eraser, faithfulness"):
-        metric_names("x")
     with pytest.raises(ArgumentError, match="'loo_kendall' needs the model"):
         compute(["loo_kendall"], unit([1, 0], [0.5, 0.2]))
     with pytest.raises(ArgumentError, match="scores: 1 tokens, labels have 2"):

@@ -56,13 +56,13 @@ def check(text: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> int:
 
     settings = fa.FaithfulnessSettings(variant="mask", bins=tuple(100 * size // n for size in range(1, n + 1)))
     ids, content = np.arange(1, n + 3), np.array([False, *[True] * n, False])
-    how: dict[str, Any] = {"target": 0, "settings": settings, "mask_id": MASK}
-    low, high = fa.aopc_bounds(predict, ids, content, kind="comprehensiveness", **how)
+    versions = fa.Versions(predict, ids, content, target=0, settings=settings, mask_id=MASK)
+    low, high = fa.aopc_bounds(versions, "comprehensiveness")
     # The published search for the highest sum over the sets before the last begins at 0.
     high = max(high, (probability[0] - probability[-1]) / n)
     assert (low, high) == pytest.approx((text["low"], text["high"]), abs=1e-6)
     for order in text["orders"]:
-        row = fa.faithfulness_rows(predict, ids, content, [order["scores"]], **how)[0]
+        row = fa.faithfulness_rows(versions, [order["scores"]])[0]
         assert row["aopc_comprehensiveness"] == pytest.approx(order["aopc"], abs=5e-6)  # another pass, in float32
     return len(text["orders"])
 

@@ -73,7 +73,6 @@ def test_rates_by_hand() -> None:
     assert pl.false_positive_rate(labels, selected) == pytest.approx(1 / 5)
     assert pl.true_positive_rate(labels, selected) == pytest.approx(2 / 3)
     assert pl.youden_j(labels, selected) == pytest.approx(2 / 3 - 1 / 5)
-    assert pl.density(labels) == pytest.approx(3 / 8)
     # selecting nothing has a perfect FPR, and a J of 0 that says so
     assert (pl.false_positive_rate(labels, [0] * 8), pl.youden_j(labels, [0] * 8)) == (0, 0)
 
@@ -237,7 +236,6 @@ def test_gini_is_the_mean_difference() -> None:
         (lambda: pl.select_top_k([0.1], 0), "k: got 0, must be at least 1"),
         (lambda: pl.density_size(math.nan, 10), "density: got nan"),
         (lambda: pl.tpr_at_fpr([1, 0], [0.2, 0.1], 1.1), "fpr: got 1.1, must be between 0 and 1"),
-        (lambda: pl.precision_at_recall([1, 0], [0.1, 0.2], [0, 1.1]), "grid: must be one-dimensional with values"),
         (lambda: pl.expected_average_precision(3, 2), "got 3 of 2"),
     ],
 )

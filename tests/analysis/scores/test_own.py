@@ -160,7 +160,7 @@ def test_options_and_keys() -> None:
         ("lime(samples=3)", "'lime': no option 'samples'; it has n_samples, kernel_width"),
         ("lime(n_samples=2.5)", r"n_samples got 2.5, must be a valid integer or 'auto' \(default 'auto'\)"),
         ("lime(n_samples=True)", "n_samples got True, must be a valid integer or 'auto'"),
-        ("lime(reduction=l2)", "reduction got 'l2', must be 'signed' or 'absolute' or 'positive'"),
+        ("lime(reduction=l2)", "reduction got 'l2', must be 'signed', 'absolute' or 'positive'"),
         ("vargrad(noise=1e999)", "noise got inf, must be a finite number"),
         ("kernel_shap(n_samples=3)", "n_samples got 3, must be greater than or equal to 4 or 'auto'"),
         ("gradient_shap(noise=-1)", "must be greater than or equal to 0"),
