@@ -141,31 +141,38 @@ def evaluate(
     lines: dict[str, list[Any]] = {key: [] for key in layers}  # of files of rationales
     with tqdm(total=plan.n_windows, desc=f"scoring {settings.split}", unit="window", disable=not progress) as bar:
         try:
-            for document, scored in scorer.documents(plan.documents, tick=bar.update):
-                records.append(record_of(document, scored, classifier))
-                lengths += [(len(one.window), one.lengths) for one in scored]
-                scores = {key: [one.scores[key] for one in scored] for key in scorer.methods}
-                scores |= {
-                    one.name: there
-                    for one in given
-                    if (there := one.windows(document.id, document.windows, settings.truncation))
-                }
-                if document.skipped is None:
-                    values, units = judge(document, scores, given, plan)
-                    pictures.add(units)
-                    rows += values
-                    rows += judge_faithfulness(document, scored, scores, given, plan, scorer)
-                for name, by_layer in official.items():
-                    source = next((one for one in given if one.name == name), None)
-                    judge_as_eraser(by_layer, document, scores.get(name), source, plan)
-                for key in lines:
-                    lines[key].append(rationale_line(document, scored, scorer.methods[key], layers[key], plan, scorer))
-                for key, of_windows in scores.items():
-                    kinds.setdefault(key, set()).update((len(one.scores), one.signed) for one in of_windows)
-                    for name in of_windows[0].diagnostics:
-                        diagnostics.setdefault((key, name), []).extend(one.diagnostics[name] for one in of_windows)
-                if document.index in plan.shown:
-                    shown.append(example_of(document, scored, scores, records[-1], tokenizer))
+            for chunk in plan.chunks():
+                windows = [window for document in chunk for window in document.windows]
+                golds = [document.gold for document in chunk for _ in document.windows]
+                results = iter(scorer.score(windows, golds, tick=bar.update))
+                for document in chunk:
+                    scored = [next(results) for _ in document.windows]
+                    records.append(record_of(document, scored, classifier))
+                    lengths += [(len(one.window), one.lengths) for one in scored]
+                    scores = {key: [one.scores[key] for one in scored] for key in scorer.methods}
+                    scores |= {
+                        one.name: there
+                        for one in given
+                        if (there := one.windows(document.id, document.windows, settings.truncation))
+                    }
+                    if document.skipped is None:
+                        values, units = judge(document, scores, given, plan)
+                        pictures.add(units)
+                        rows += values
+                        rows += judge_faithfulness(document, scored, scores, given, plan, scorer)
+                    for name, by_layer in official.items():
+                        source = next((one for one in given if one.name == name), None)
+                        judge_as_eraser(by_layer, document, scores.get(name), source, plan)
+                    for key in lines:
+                        lines[key].append(
+                            rationale_line(document, scored, scorer.methods[key], layers[key], plan, scorer)
+                        )
+                    for key, of_windows in scores.items():
+                        kinds.setdefault(key, set()).update((len(one.scores), one.signed) for one in of_windows)
+                        for name in of_windows[0].diagnostics:
+                            diagnostics.setdefault((key, name), []).extend(one.diagnostics[name] for one in of_windows)
+                    if document.index in plan.shown:
+                        shown.append(example_of(document, scored, scores, records[-1], tokenizer))
         finally:  # what is there is kept, also when the run is stopped
             scorer.save_files()
     for key, written in lines.items():

@@ -31,6 +31,7 @@ from analysis.metrics.statistics import few_documents
 from analysis.settings import Settings
 
 MODERATE = (5, 80)  # rationale wordpieces of a document that is good to look at
+CHUNK_TOKENS = 16384  # wordpieces that are scored before they are judged: what is in memory at a time
 MEASURED = 200  # documents of another split that are looked at to learn how long its rationales are
 
 
@@ -95,6 +96,15 @@ class Plan:
         scored = [document for document in self.documents if document.skipped is None]
         moderate = [d for d in scored if MODERATE[0] <= d.rationale_tokens <= MODERATE[1]]
         self.shown = {d.index for d in [*moderate, *(d for d in scored if d not in moderate)][: settings.examples]}
+
+    def chunks(self) -> list[list[Document]]:
+        """The documents, as many together as CHUNK_TOKENS hold."""
+        chunks: list[list[Document]] = [[]]
+        for document in self.documents:
+            if chunks[-1] and sum(one.tokens for one in chunks[-1]) + document.tokens > CHUNK_TOKENS:
+                chunks.append([])
+            chunks[-1].append(document)
+        return chunks
 
     def _document(self, index: int, example: EraserExample, gold: int) -> Document:
         how, length = self.settings, self.settings.max_length or 0

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -25,12 +25,12 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from torch import Tensor
 
 from adapler.files import cache_folder, replacing
 from adapler.inference import batches_by_length
 from analysis.alignment import Window, WindowScores, collate
-from analysis.plan import Document
-from analysis.scores import Batch, ScoringMethod
+from analysis.scores import Batch, LayerScores, ScoringMethod
 from analysis.scores.passes import adapler_pass, classifier_logits, run_format
 from analysis.settings import Settings
 
@@ -39,7 +39,14 @@ ROOT = Path(__file__).resolve().parent.parent
 _KNOWN = ("torch", "transformers", "adapler")  # whose modules compute what their versions, or `code_hash`, say
 CLASSIFIER, ADAPLER = "classifier", "adapler"  # what is computed besides the methods, whose names are their keys
 DIAGNOSTIC = "diagnostic:"  # prefix of a diagnostic's array
-CHUNK_TOKENS = 16384  # wordpieces that are scored before they are judged: what is in memory at a time
+
+
+def _tensors(result: LayerScores) -> dict[str, Tensor]:
+    """A method's result as tensors (B, ...); those by token are (B, L', N)."""
+    found = {"scores": result.scores.float(), "signed": torch.full((len(result.scores),), result.signed)}
+    if result.present is not None:
+        found["present"] = result.present.bool()
+    return found | {DIAGNOSTIC + one: values.float() for one, values in result.diagnostics.items()}
 
 
 def default_folder() -> Path:
@@ -205,21 +212,6 @@ class Scorer:
         for file in self.files.values():
             file.save()
 
-    def documents(
-        self, documents: Sequence[Document], *, tick: Callable[[int], object] = lambda n: None
-    ) -> Iterator[tuple[Document, list[ScoredWindow]]]:
-        """Document after document, with its windows; scored as many at a time as CHUNK_TOKENS hold."""
-        chunks: list[list[Document]] = [[]]
-        for document in documents:
-            if chunks[-1] and sum(one.tokens for one in chunks[-1]) + document.tokens > CHUNK_TOKENS:
-                chunks.append([])
-            chunks[-1].append(document)
-        for chunk in chunks:
-            windows = [window for document in chunk for window in document.windows]
-            labels = [document.gold for document in chunk for _ in document.windows]
-            scored = iter(self.score(windows, labels, tick=tick))
-            yield from ((document, [next(scored) for _ in document.windows]) for document in chunk)
-
     def score(
         self,
         windows: Sequence[Window],
@@ -252,12 +244,29 @@ class Scorer:
                 batch = self.batch(
                     [windows[i] for i in chosen], None if labels is None else [labels[i] for i in chosen]
                 )
+                computed: dict[str, dict[str, Tensor]] = {}
                 with run_format(self.settings.dtype, device):
-                    computed = {name: self._compute(name, batch) for name in wanted}
+                    for name in wanted:
+                        if name == CLASSIFIER:
+                            computed[name] = {"logits": classifier_logits(self.model, batch)}
+                        elif name == ADAPLER:
+                            output = adapler_pass(self.adapler, batch)
+                            computed[name] = {"logits": output.logits.float(), "lengths": output.lengths}
+                            computed[name]["retention"] = output.retention_mask.bool()
+                        else:
+                            method = self.methods[name]
+                            result = method(self.adapler if "adapler" in method.needs else self.model, batch)
+                            computed[name] = _tensors(result)
+                arrays = {
+                    name: {part: one.detach().cpu().numpy() for part, one in tensors.items()}
+                    for name, tensors in computed.items()
+                }
                 for row, i in enumerate(chosen):
-                    for name, arrays in computed.items():
+                    for name in wanted:
                         n = len(windows[i])
-                        found[i][name] = {k: a[row, :, :n].copy() if a.ndim == 3 else a[row] for k, a in arrays.items()}
+                        found[i][name] = {
+                            k: a[row, :, :n].copy() if a.ndim == 3 else a[row] for k, a in arrays[name].items()
+                        }
                         if name in keys[i]:
                             self.files[name].put(keys[i][name], found[i][name])
                 tick(len(chosen))
@@ -284,23 +293,6 @@ class Scorer:
         if method is not None and method.depends_on("seed"):
             facts |= {"seed": self.settings.seed, "id": window.id}
         return facts
-
-    def _compute(self, name: str, batch: Batch) -> dict[str, NDArray[Any]]:
-        """Arrays (B, ...) of one method or model; those by token are (B, L', N)."""
-        if name == CLASSIFIER:
-            return {"logits": classifier_logits(self.model, batch).detach().cpu().numpy()}
-        if name == ADAPLER:
-            output = adapler_pass(self.adapler, batch)
-            values = {"logits": output.logits.detach().float(), "lengths": output.lengths}
-            values["retention"] = output.retention_mask.bool()
-            return {part: value.cpu().numpy() for part, value in values.items()}
-        method = self.methods[name]
-        result = method(self.adapler if "adapler" in method.needs else self.model, batch)
-        arrays = {"scores": result.scores.float(), "signed": torch.full((len(batch.ids),), result.signed)}
-        if result.present is not None:
-            arrays["present"] = result.present.bool()
-        arrays |= {DIAGNOSTIC + one: values.float() for one, values in result.diagnostics.items()}
-        return {part: value.detach().cpu().numpy() for part, value in arrays.items()}
 
     def _scored(self, window: Window, arrays: Mapping[str, Mapping[str, NDArray[Any]]]) -> ScoredWindow:
         reduced = arrays.get(ADAPLER, {})

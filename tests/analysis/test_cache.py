@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import faithfulness, scoring
+from analysis import faithfulness, plan, scoring
 from analysis.alignment import align
 from analysis.scores import get_method
 from analysis.scoring import ScoreFile, file_name, model_hash, window_key
@@ -78,8 +78,10 @@ def test_what_a_score_depends_on(
     first = run(adapler_folder, data, **options)
     assert first.run_facts["from_cache"] == 0 and first.run_facts["computed"] == 6 * 5
     asked: list[str] = []
-    compute = scoring.Scorer._compute
-    monkeypatch.setattr(scoring.Scorer, "_compute", lambda *args: asked.append(args[1]) or compute(*args))
+    put = ScoreFile.put
+    monkeypatch.setattr(
+        ScoreFile, "put", lambda self, *args: asked.append(self.path.name.split("-")[0]) or put(self, *args)
+    )
     again = run(adapler_folder, data, **options)
     assert not asked and again.run_facts["from_cache"] == 30
     same(again, first, atol=0)
@@ -120,19 +122,19 @@ def test_a_run_that_is_stopped_keeps_what_it_has(
     adapler_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, options = films(tmp_path / "films"), {"methods": ["saliency"], "cache": tmp_path / "cache"}
-    monkeypatch.setattr(scoring, "CHUNK_TOKENS", 25)
-    compute, calls = scoring.Scorer._compute, []
+    monkeypatch.setattr(plan, "CHUNK_TOKENS", 25)
+    put, calls = ScoreFile.put, []
 
     def stopped(*args: Any) -> Any:
         calls.append(1)
         if len(calls) > 6:
             raise KeyboardInterrupt
-        return compute(*args)
+        return put(*args)
 
-    monkeypatch.setattr(scoring.Scorer, "_compute", stopped)
+    monkeypatch.setattr(ScoreFile, "put", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(adapler_folder, data, **options)
-    monkeypatch.setattr(scoring.Scorer, "_compute", compute)
+    monkeypatch.setattr(ScoreFile, "put", put)
     resumed = run(adapler_folder, data, **options)
     assert resumed.run_facts["from_cache"] > 0
     same(resumed, run(adapler_folder, data, methods=["saliency"]), atol=0)

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from adapler.eraser import EraserCorpus, EraserExample, read_corpus
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.flops import adapler_flops, backbone_flops
-from analysis import loading, plan, rationale_eval, scoring
+from analysis import loading, plan, rationale_eval
 from analysis.alignment import align, collate
 from analysis.corpus import load_corpus
 from analysis.evaluate import Pictures, evaluate
@@ -156,7 +156,7 @@ def test_predictions_lengths_and_speedup(report: Any, reducer: Any, tiny_tokeniz
 def test_values_do_not_depend_on_batches_and_chunks(
     report: Any, adapler_folder: Path, data: Path, budget: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "CHUNK_TOKENS", chunk)
+    monkeypatch.setattr(plan, "CHUNK_TOKENS", chunk)
     other = run(adapler_folder, data, token_budget=budget)
     same(other, report)
     assert other.meta["documents"] == report.meta["documents"]
