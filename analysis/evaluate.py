@@ -26,6 +26,7 @@ from scipy.special import softmax
 from scipy.stats import rankdata
 from tqdm import tqdm
 
+from adapler.calibration import weights_checksum
 from adapler.eraser import EraserCorpus, EraserExample
 from adapler.errors import ArgumentError, counted
 from adapler.flops import adapler_flops, backbone_flops
@@ -54,7 +55,7 @@ from analysis.scoring import ScoredWindow, Scorer, file_name
 from analysis.settings import Settings
 from analysis.tokens import DocumentScores, readable_tokens
 
-PAPER_METHODS = ("attention", "attention_received", "rollout", "saliency", "cp", "random")
+PAPER_METHODS = ("attention", "attention_received", "rollout", "saliency", "cp", "cp_carried", "random")
 
 
 @torch.inference_mode(False)  # methods take gradients, which a caller's inference mode forbids
@@ -506,8 +507,9 @@ def _methods(
 ) -> dict[str, ScoringMethod]:
     """The methods by key; ArgumentError for what cannot be evaluated together."""
     if wanted is None:
-        names = [name for name in PAPER_METHODS if scorer.adapler is not None or name != "cp"]
-        wanted = [scores_of_removal(scorer.adapler) if name == "cp" else name for name in names]
+        removal = None if scorer.adapler is None else scores_of_removal(scorer.adapler)
+        of_removal = {"cp": [removal] if removal else [], "cp_carried": ["cp_carried"] if removal == "cp" else []}
+        wanted = [one for name in PAPER_METHODS for one in of_removal.get(name, [name])]
     if not wanted and not given:
         raise ArgumentError("methods: got none, at least one is needed")
     chosen = {method.key: method for method in get_methods(wanted)}
@@ -548,7 +550,9 @@ def _names(model: Any, adapler: Any, classifier: Any, reducer: Any) -> dict[str,
     ours = name(adapler, reducer)
     backbone = f"backbone of {ours}" if model is None and isinstance(adapler, str | Path) else name(model, classifier)
     device = next(classifier.parameters()).device.type
-    return {"adapler": ours, "model": backbone, "checksums": loading.checksums(classifier, reducer), "device": device}
+    models = {"model": classifier, "adapler": reducer}  # folders of one name are told apart by their weights
+    checksums = {key: weights_checksum(one) for key, one in models.items() if one is not None}
+    return {"adapler": ours, "model": backbone, "checksums": checksums, "device": device}
 
 
 def _decided(settings: Settings, model: Any, adapler: Any, facts: dict[str, Any], notes: list[str]) -> Settings:

@@ -13,15 +13,15 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import check_task
 from adapler.backbones.loading import is_local, load_any_classifier, read_config
 from adapler.backbones.packing import HALF
-from adapler.calibration import Choice, weights_checksum
+from adapler.calibration import Choice
 from adapler.data import match_labels
 from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.embedded import CHECKPOINT
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.errors import ArgumentError
 from adapler.text import load_tokenizer
 from analysis.corpus import load_corpus
 
-__all__ = ["checksums", "load_corpus", "load_models"]
+__all__ = ["load_corpus", "load_models"]
 
 MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
 DEFAULT_ADAPLER = CHECKPOINT
@@ -42,16 +42,6 @@ def public_path(path: str | Path) -> str:
     absolute = Path(path).expanduser().absolute()
     here = Path.cwd()
     return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.name
-
-
-def default_adapler() -> Path:
-    """The embedded checkpoint. Raises CheckpointError where it is not."""
-    if not DEFAULT_ADAPLER.is_dir():
-        raise CheckpointError(
-            f"{short_path(DEFAULT_ADAPLER)}: the embedded checkpoint, which comes with a clone of the repository only, "
-            "is not there; name a model"
-        )
-    return DEFAULT_ADAPLER
 
 
 def choose_format(dtype: str, model: Any) -> tuple[str, str | None]:
@@ -110,7 +100,7 @@ def load_models(
     """
     model, adapler = uncompiled(model), uncompiled(adapler)
     if model is None and adapler is None:
-        adapler = default_adapler()
+        adapler = DEFAULT_ADAPLER
     given = [
         one.device for one in (model, adapler) if not isinstance(one, str | os.PathLike) and hasattr(one, "device")
     ]
@@ -185,13 +175,6 @@ def input_length(model: Any, wanted: int | None) -> int:
     if wanted is not None and wanted > positions:
         raise ArgumentError(f"max_length: got {wanted}, {type(model).__name__} takes at most {positions} tokens")
     return min(wanted or MAX_LENGTH, int(positions))
-
-
-def checksums(model: Any, adapler: Any) -> dict[str, str]:
-    """sha256 of the weights of a classifier and of an AdapLeR model, or None: in a report, other folders of one name
-    are told apart by them."""
-    models = {"model": model, "adapler": adapler}
-    return {name: weights_checksum(one) for name, one in models.items() if one is not None}
 
 
 def is_adapler(model: Any) -> bool:

@@ -210,7 +210,7 @@ class Subject:
 def load(source: Any, tokenizer: Any, *, words: bool, device: str, keep: bool) -> Subject:
     """The models and a tokenizer. words: whether the text is a list of words, which byte-level tokenizers read
     otherwise; keep: whether what runs leaves a model as it was, so that the next call may have it."""
-    source = loading.default_adapler() if source is None else loading.uncompiled(source)
+    source = loading.DEFAULT_ADAPLER if source is None else loading.uncompiled(source)
     if not isinstance(source, str | os.PathLike) or tokenizer is not None or not keep:
         return _load(source, tokenizer, words=words, device=device)
     files = sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in Path(source).glob("*"))

@@ -48,7 +48,7 @@ _DROPS = tuple(
     for mark, part in [*(("", f"_{percent}") for percent in BINS), ("aopc_", "")]
 )
 PROTOCOLS = {
-    "paper": Protocol("truncate", "none", ("average_precision", *_RATES)),
+    "paper": Protocol("truncate", "none", ("average_precision", "roc_auc", *_RATES)),
     "eraser": Protocol(
         "all-windows",
         "max",
@@ -78,7 +78,7 @@ class Settings:
     limit: int | None = option("number of documents to sample, balanced over labels; default: all", default=None)
     methods: list[str] | None = option(
         'scoring methods, listed by python -m analysis.scores, with options as in "lime(n_samples=100)"; none: saved '
-        "scores only; default: attention attention_received rollout saliency cp random",
+        "scores only; default: attention attention_received rollout saliency cp cp_carried random",
         default=None,
         basic=True,
     )

@@ -84,8 +84,6 @@ def test_saved_scores_alone_load_no_model(
     assert command(*options, "--metrics", "average_precision", "roc_auc", "--output", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "model      none: saved scores only" in printed and "missing    mine has nothing for 5 documents" in printed
-    assert command(*options, "--threshold-scale", 2) == 2
-    assert "threshold_scale: no model is run, so it changes nothing" in capsys.readouterr().err
 
 
 def test_a_recipe(adapler_folder: Path, data: Path, tmp_path: Path) -> None:
