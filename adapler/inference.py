@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, cast
@@ -351,10 +351,11 @@ class Predicts:
         self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
     ) -> Encoding:
         """The part of a long text that this model reads: what is asked for, else as in training (run.json);
-        without run.json the first wordpieces, as many as it has positions. See `choose_encoding`.
+        without run.json the first wordpieces. `max_length` is at most its positions. See `choose_encoding`.
         """
         recorded = None if self._run is None else self._run[1]
-        return choose_encoding(recorded, max_length=max_length, long_documents=long_documents, stride=stride)
+        how = choose_encoding(recorded, max_length=max_length, long_documents=long_documents, stride=stride)
+        return how.within(max_positions(cast(Any, self).backbone.config))
 
     @property
     def calibration(self) -> Calibration:
@@ -398,10 +399,9 @@ class Predicts:
         """The scale of `choose_scale`; what to expect of it goes to stderr, once for the same target. `runs`: the copy
         that will compute, where that is in another dtype.
         """
-        choice, runs = self.choose_scale(**target), self if runs is None else runs
-        length = encoding.length_within(max_positions(runs.backbone.config))
-        machine = choice.other_machine(Machine.of(runs))
-        part = choice.other_reading(reading(replace(encoding, max_length=length)))
+        choice = self.choose_scale(**target)
+        machine = choice.other_machine(Machine.of(self if runs is None else runs))
+        part = choice.other_reading(reading(encoding))
         notes = tuple(f"note: {note}" for note in (choice, machine, part) if note is not None)
         if notes != self._told:
             self._told = notes
@@ -463,14 +463,12 @@ class Predicts:
         first, seconds = _columns_of(texts)
         model = self if dtype is None else self.for_inference(dtype=dtype)
         encoding = self.encoding(max_length=max_length, long_documents=long_documents, stride=stride)
-        length = encoding.length_within(max_positions(cast(Any, model).backbone.config))
         scale = 1.0 if threshold_scale is None else threshold_scale
         if target is not None:
             scale = self.announce_scale(runs=model, encoding=encoding, **dict([target]))
         if not first:
             return []
-        how: dict[str, Any] = {"max_length": length, "truncation": encoding.long_documents, "stride": encoding.stride}
-        encoded = encode(first, tokenizer, seconds=seconds, **how)
+        encoded = encode(first, tokenizer, seconds=seconds, **encoding.arguments)
         if blank := encoded.blank():
             raise ArgumentError(f"texts: [{blank[0]}] gives no wordpieces, as an empty one")
         options: dict[str, Any] = {"token_budget": token_budget, "progress": progress}

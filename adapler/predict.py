@@ -237,7 +237,6 @@ class Classifier:
         Raises:
             CheckpointError, ArgumentError: a model, a device or a length that cannot be used.
         """
-        from adapler.backbones import max_positions
         from adapler.devices import choose_device, describe_dtype
         from adapler.inference import padding_of
         from adapler.modeling import AdapLeRForSequenceClassification
@@ -250,8 +249,7 @@ class Classifier:
         encoding = loaded.encoding(
             max_length=options.max_length, long_documents=options.long_documents, stride=options.stride
         )
-        length = encoding.length_within(max_positions(self.model.backbone.config))
-        self.encoding = {"max_length": length, "truncation": encoding.long_documents, "stride": encoding.stride}
+        self.encoding = encoding.arguments
         self.scale = 1.0 if options.threshold_scale is None else options.threshold_scale
         if options.target:
             self.scale = loaded.announce_scale(runs=self.model, encoding=encoding, **options.target)

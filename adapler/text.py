@@ -372,13 +372,17 @@ class Encoding:
     stride: int | None = None
     note: str = ""
 
-    def length_within(self, limit: int) -> int:
-        """The longest input of a model that reads `limit` wordpieces; ArgumentError for one that it cannot read."""
-        if self.max_length is None:
-            return limit
-        if not (is_number(self.max_length, whole=True) and 3 <= self.max_length <= limit):
-            raise ArgumentError(f"max_length: {self.max_length!r} is not a whole number from 3 to the model's {limit}")
-        return self.max_length
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of `encode`."""
+        return {"max_length": self.max_length, "truncation": self.long_documents, "stride": self.stride}
+
+    def within(self, limit: int) -> Encoding:
+        """With a length, for a model that reads `limit` wordpieces; ArgumentError for one that it cannot read."""
+        length = limit if self.max_length is None else self.max_length
+        if not (is_number(length, whole=True) and 3 <= length <= limit):
+            raise ArgumentError(f"max_length: {length!r} is not a whole number from 3 to the model's {limit}")
+        return replace(self, max_length=length)
 
 
 def reading(encoding: Mapping[str, Any] | Encoding) -> str | None:

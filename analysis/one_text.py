@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from adapler.backbones import label_names, max_positions
+from adapler.backbones import label_names
 from adapler.backbones.targets import PREDICTED, class_index, needs_labels, target_weights
 from adapler.contribution import threshold
 from adapler.data import match_labels
@@ -403,11 +403,11 @@ def _read_by_predict(subject: Subject, text: Text) -> str:
     if subject.adapler is None:
         return ""
     how, tokens = subject.adapler.encoding(), len(text.window)
-    length = how.length_within(max_positions(subject.adapler.backbone.config))
+    length = how.max_length
     fits = tokens <= length and not text.note
     if fits or (how.long_documents == "truncate" and length == tokens):
         return ""
-    why = f" ({RUN})" if how.max_length is not None else ""
+    why = f" ({RUN})" if "as in training" in how.note else ""
     return f"of a text longer than {length} tokens model.predict reads {part_read(how, length)}{why}"
 
 
