@@ -15,7 +15,7 @@ from typing import Any
 
 from adapler import __version__
 from adapler.devices import is_main
-from adapler.errors import CommandParser, run_command
+from adapler.errors import CommandParser, user_errors
 
 
 def export(config: Any) -> None:
@@ -80,11 +80,7 @@ COMMANDS = {
     "export": ("Export a model with its backbone in float16, or as ONNX graphs", "", "ExportConfig", _EXPORT),
     "card": ("Write a model card from a model's records and evaluations", "", "CardConfig", _CARD),
 }
-# These parse their words themselves.
-OTHERS = {
-    "predict": ("Classify texts", "adapler.predict"),
-    "data": ("Download and describe data", "adapler.data_command"),
-}
+OTHERS = {"predict": "Classify texts", "data": "Download and describe data"}
 ALIASES = {"saliency": "targets"}
 SHARED = ("finetune", "train", "run", "speed-up")  # done by several processes together; the others by one of them
 
@@ -95,6 +91,12 @@ def options_of(name: str, words: Sequence[str]) -> Any:
     from adapler.policies import training_class
     from adapler.training import config
 
+    if name == "predict":
+        from adapler.predict import EXAMPLE, PredictOptions
+
+        return parse(
+            PredictOptions, words, prog="adapler predict", example=f"adapler predict {EXAMPLE}", positional="text"
+        )
     _, _, options, example = COMMANDS[name]
     cls, presets, known = getattr(config, options), {}, set()
     if name in ("run", "train", "targets"):
@@ -128,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in ("-h", "--help"):
         print("usage: adapler COMMAND ...\n\nTrain and use classifiers that drop tokens.\n\ncommands:")
         for each, command in {**COMMANDS, **OTHERS}.items():
-            print(f"  {each:<10} {command[0]}.")
+            print(f"  {each:<10} {command if each in OTHERS else command[0]}.")
         print("\nadapler COMMAND --help shows the options of a command.")
         return 0
     if name not in COMMANDS and name not in OTHERS:
@@ -139,13 +141,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     from adapler.registry import load_plugins
 
     load_plugins()  # first, so that a misspelt module is reported before a name is looked up
-    options = options_of(name, words[1:]) if name in COMMANDS else None
+    options: Any = None if name == "data" else options_of(name, words[1:])
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # loading weights takes less than a second
-    if name in OTHERS:
-        import_module(OTHERS[name][1]).main(words[1:])
+    if name == "data":
+        from adapler.data_command import main as data_command
+
+        data_command(words[1:])
+    elif name == "predict":
+        from adapler.predict import predict_file
+
+        predict_file(options)
     elif name in ("export", "card"):
         (export if name == "export" else card)(options)
     else:
@@ -156,7 +164,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """`adapler` from a shell: errors become one line on stderr and an exit code."""
-    sys.exit(run_command(main))
+    with user_errors():
+        sys.exit(main())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -109,20 +110,18 @@ def ambiguous(label: object, names: Mapping[int, str]) -> str | None:
     return f"{index} is ambiguous: {means} there is a label called {str(index)!r}; write it as text"
 
 
-def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command's `main`; a user's error becomes one line on stderr.
-
-    Returns:
-        `main`'s own exit code, 2 after an error, 130 after Ctrl-C, 141 when the reader of stdout left.
-    """
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Print a user's error as one line on stderr and end the process: exit code 2, 130 after Ctrl-C, 141 if the reader
+    of stdout left."""
     try:
-        return main(argv)
+        yield
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
-        return 141
+        sys.exit(141)
     except (AdapLeRError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        sys.exit(2)

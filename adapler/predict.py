@@ -30,18 +30,16 @@ from typing import Any, Literal
 from adapler.devices import Dtype
 from adapler.errors import ArgumentError, DataError, WorkerError, check_drop
 from adapler.files import claimed, replacing
-from adapler.options import flag, option, parse, record
+from adapler.options import flag, option, record
 from adapler.rows import FORMATS, STDIN, format_of, read_rows
 from adapler.text import Truncation
-
-__all__ = ["Classifier", "PredictOptions", "main", "predict_file"]
 
 SHARD_CHARACTERS = 1 << 18  # a shard of long texts ends here
 BATCH_TOKENS = 4096  # padded tokens of a batch
 COLUMNS = ("label", "score", "probabilities", "speedup", "length", "lengths", "windows", "tokens", "layers")
 SHOWN_ERRORS = 20
 ROW = "the number of the row"  # a column that no input has
-EXAMPLE = """adapler predict --model checkpoints/movies-minilm "superb acting and a wonderful story"
+EXAMPLE = """--model checkpoints/movies-minilm "superb acting and a wonderful story"
   adapler predict --model checkpoints/movies-minilm --input reviews.csv --text-column review --id-column key \\
     --keep stars --output labels.parquet --processes 2
   head -100 reviews.txt | adapler predict --model checkpoints/movies-minilm --input -"""
@@ -407,27 +405,11 @@ def _screen_line(row: dict[str, Any], *, numbered: bool) -> str:
 # ---- all of it
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; errors are raised as AdapLeRError."""
-    options = parse(PredictOptions, argv, prog="adapler predict", example=EXAMPLE, positional="text")
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()  # of loading weights, which takes less than a second
-    count, seconds = predict_file(options)
-    if options.output is not None:
-        speed = f"{count['rows'] / seconds:,.0f} rows/s, {count['tokens'] / seconds:,.0f} tokens/s"
-        before = f" and {count['before']:,} rows of an earlier run" if count["before"] else ""
-        print(f"{count['rows'] - count['bad']:,} predictions{before} in {options.output}; {speed}")
-    return 0
-
-
-def predict_file(options: PredictOptions) -> tuple[Counter[str], float]:
+def predict_file(options: PredictOptions) -> Counter[str]:
     """Classify texts and write a file, or lines on the screen.
 
     Returns:
-        Counts of this run, see Classifier, and of rows that an earlier run wrote (before); seconds since the model was
-        loaded.
+        Counts of this run, see Classifier, and of rows that an earlier run wrote (before).
 
     Raises:
         DataError, ArgumentError, CheckpointError: a file, an option or a model that cannot be used.
@@ -493,7 +475,7 @@ def predict_file(options: PredictOptions) -> tuple[Counter[str], float]:
     if not options.quiet:
         for note in (*classifier.notes, *_notes(count, errors)):
             print(f"note: {note}", file=sys.stderr)
-    return count, time.perf_counter() - begin
+    return _report(options, count, time.perf_counter() - begin)
 
 
 def _types(options: PredictOptions) -> dict[str, Any]:
@@ -503,6 +485,14 @@ def _types(options: PredictOptions) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     return {field.name: field.type for field in pq.read_schema(options.input)}
+
+
+def _report(options: PredictOptions, count: Counter[str], seconds: float) -> Counter[str]:
+    if options.output is not None:
+        speed = f"{count['rows'] / seconds:,.0f} rows/s, {count['tokens'] / seconds:,.0f} tokens/s"
+        before = f" and {count['before']:,} rows of an earlier run" if count["before"] else ""
+        print(f"{count['rows'] - count['bad']:,} predictions{before} in {options.output}; {speed}")
+    return count
 
 
 def _notes(count: Counter[str], errors: Sequence[str]) -> Iterator[str]:
@@ -625,7 +615,7 @@ class RayClassifier:
         return table.arrow(self.classifier(rows)[0])
 
 
-def _predict_on_ray(options: PredictOptions) -> tuple[Counter[str], float]:
+def _predict_on_ray(options: PredictOptions) -> Counter[str]:
     """Classify the rows of a file into a folder of files, in the order of the rows; `row` counts rows, not lines.
 
     Raises:
@@ -668,4 +658,4 @@ def _predict_on_ray(options: PredictOptions) -> tuple[Counter[str], float]:
     write = {".jsonl": made.write_json, ".csv": made.write_csv}.get(options.output.suffix.lower(), made.write_parquet)
     write(str(options.output.resolve()))
     count = Counter(rows=made.count(), bad=int(made.filter(lambda row: row["error"] is not None).count()))
-    return count, time.perf_counter() - begin
+    return _report(options, count, time.perf_counter() - begin)

@@ -16,7 +16,7 @@ from transformers import logging as transformers_logging
 
 from adapler.devices import is_main
 from adapler.embedded import SAMPLE
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, user_errors
 from adapler.files import check_writable_folder, replacing
 from adapler.options import option, parse
 from adapler.registry import load_plugins
@@ -191,4 +191,5 @@ def public_command(argv: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    with user_errors():
+        sys.exit(main())

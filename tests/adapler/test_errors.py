@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from adapler.errors import ArgumentError, CheckpointError, CommandParser, DataError, TrainingError, run_command
+from adapler.errors import ArgumentError, CheckpointError, CommandParser, DataError, TrainingError
+from tests.conftest import run_command
 
 
 @pytest.mark.parametrize(
@@ -20,14 +21,14 @@ from adapler.errors import ArgumentError, CheckpointError, CommandParser, DataEr
     ],
 )
 def test_a_users_error_is_one_line(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    def main(argv: object) -> int:
+    def main() -> int:
         raise error
 
     assert run_command(main) == 2 and capsys.readouterr().err == line
 
 
 def test_bugs_pass_through_and_interrupts_do_not() -> None:
-    def main(argv: object) -> int:
+    def main() -> int:
         raise kind
 
     kind: BaseException = KeyError("bug")
@@ -39,7 +40,7 @@ def test_bugs_pass_through_and_interrupts_do_not() -> None:
 
 
 def test_a_reader_that_left_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def main(argv: object) -> int:
+    def main() -> int:
         raise BrokenPipeError
 
     calls: list[int] = []

@@ -12,10 +12,11 @@ import pytest
 
 from adapler import predictors
 from adapler.cli import main as cli_main
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError
 from adapler.predictors import predictor_class
 from adapler.registry import load_plugins
 from analysis.rationale_eval import main as evaluation_main
+from tests.conftest import run_command
 
 OWN = '''
 from adapler.predictors import ContributionPredictor, predictor

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from adapler import ArgumentError, DataError
+from adapler.cli import main as commands
 from adapler.inference import Prediction
-from adapler.predict import COLUMNS, PredictOptions, main, predict_file, shards
+from adapler.predict import COLUMNS, PredictOptions, predict_file, shards
 from adapler.rows import read_rows
 from tests.conftest import tiny_adapler
 
@@ -31,6 +32,10 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path
     tiny_adapler().save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
     return folder
+
+
+def main(words: list[str]) -> int:
+    return commands(["predict", *words])
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -63,7 +68,7 @@ def test_each_format_in_gives_what_predict_gives(suffix: str, model: Path, tmp_p
     source = write(tmp_path / f"in{suffix}", [{"id": f"r{n}", "text": text} for n, text in enumerate(TEXTS)])
     out = tmp_path / "out.jsonl"
     options = {"output": out, "output_columns": list(COLUMNS), "dtype": "float32", "shard_rows": 2, "quiet": True}
-    count, _ = predict_file(PredictOptions(model=str(model), input=source, **options))
+    count = predict_file(PredictOptions(model=str(model), input=source, **options))
     rows = lines(out)
     assert count["rows"] == len(TEXTS) and [row["row"] for row in rows] == [1, 2, 3, 4, 5]
     for number, (row, one) in enumerate(zip(rows, expected(model, tiny_tokenizer, TEXTS), strict=True)):
@@ -96,7 +101,7 @@ def test_each_format_out_holds_the_same(suffix: str, model: Path, tmp_path: Path
 def test_a_bad_row_has_an_error_and_the_others_a_label(model: Path, tmp_path: Path) -> None:
     rows = [{"text": "fun"}, {"text": " "}, {"text": 3}, {"text": "\u200b"}, {"text": "bad"}]
     source, out = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
-    count, _ = predict_file(PredictOptions(model=str(model), input=source, output=out))
+    count = predict_file(PredictOptions(model=str(model), input=source, output=out))
     found = lines(out)
     assert count["bad"] == 3 and [row["label"] is None for row in found] == [False, True, True, True, False]
     assert [bool(row["error"]) for row in found] == [False, True, True, True, False]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapler.errors import run_command
 from analysis import corpus, loading, rationale_eval
 from tests.analysis.test_evaluate import films
+from tests.conftest import run_command
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from adapler.cli import main
-from adapler.errors import run_command
 from tests.adapler.cli.refusals import Refuse
+from tests.conftest import run_command
 
 
 @pytest.fixture

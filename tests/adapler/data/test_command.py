@@ -10,8 +10,9 @@ import pytest
 
 from adapler import minilm
 from adapler.data_command import main
-from adapler.errors import CheckpointError, run_command
+from adapler.errors import CheckpointError
 from tests.adapler.data.corpora import evidence, files_of, pack, row, write
+from tests.conftest import run_command
 
 Output = Callable[..., tuple[int, str, str]]
 

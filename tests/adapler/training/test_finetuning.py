@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from adapler.cli import main
-from adapler.errors import CheckpointError, run_command
+from adapler.errors import CheckpointError
 from adapler.training.pipeline import best_epochs
-from tests.conftest import tiny_classifier
+from tests.conftest import run_command, tiny_classifier
 
 
 @pytest.fixture(scope="module")
