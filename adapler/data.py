@@ -306,15 +306,8 @@ def _read_split(path: Path, split: str) -> list[dict[str, Any]]:
 def _load_files(
     files: Mapping[str, Path], name: str, given: Sequence[str] | None, how: HoldOut | None, alone: str | None
 ) -> Task:
-    """The task in the files of each split.
-
-    Args:
-        files: by split.
-        name: unless the folder's meta.json has one.
-        given: names of a classifier's classes, see `load_task`.
-        how: see `load_task`.
-        alone: the split that is read whole; nothing is held out of it, and it may lack some of the labels.
-    """
+    """The task in the files of each split; the other arguments are those of `load_task`. Of a split that is read
+    `alone` nothing is held out, and it may lack some of the labels."""
     main = files.get("train") or next(iter(files.values()))
     meta_path = main.parent / "meta.json"
     meta = _read_meta(meta_path)
@@ -424,11 +417,7 @@ def _begins(one: str, other: str) -> bool:
 
 
 def in_label_order(task: Task, names: Sequence[str]) -> Task:
-    """The task with its labels numbered as a classifier numbers them; see `match_labels`.
-
-    Args:
-        task: any.
-        names: the classifier's labels by index.
+    """The task with its labels numbered as a classifier numbers them, which calls them `names`; see `match_labels`.
 
     Raises:
         DataError: a label that the classifier does not have; the metric is f1 of label 1, and label 1 would become
@@ -586,25 +575,16 @@ def balanced_sample(dataset: Dataset, n: int, *, seed: int, column: str = "label
 
 @dataclass(frozen=True)
 class HubTask:
-    """Location and columns of a task on the hub.
-
-    Attributes:
-        repository, config, revision: arguments of `datasets.load_dataset`.
-        texts: text columns, one or two.
-        splits: our names -> the hub's.
-        metric: see `Task`.
-        note: about the splits.
-        convert: for other columns than texts and a label: makes such a table, given the names of the labels.
-    """
+    """A task's place on the hub (arguments of `datasets.load_dataset`), and its columns."""
 
     repository: str
     config: str | None
-    texts: tuple[str, ...]
-    splits: Mapping[str, str]
+    texts: tuple[str, ...]  # one or two columns
+    splits: Mapping[str, str]  # our names -> the hub's
     metric: str = "accuracy"
     revision: str | None = None
-    note: str | None = None
-    convert: Callable[[Dataset], Dataset] | None = None
+    note: str | None = None  # about the splits
+    convert: Callable[[Dataset], Dataset] | None = None  # of a table with other columns than texts and a label
 
 
 def _glue(config: str, *texts: str, metric: str = "accuracy", validation: str = "validation") -> HubTask:

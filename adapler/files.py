@@ -96,11 +96,8 @@ def check_output_file(path: Path | None, *, name: str = "--output") -> None:
 
 
 def check_output_folder(path: Path, *, former: Sequence[str] = ()) -> None:
-    """Check, before long work, that a folder can be made or replaced whole.
-
-    Args:
-        path: the folder.
-        former: files by which an earlier output of the command is known; no other folder with files in it may go.
+    """Check, before long work, that a folder can be made or replaced whole. `former`: files by which an earlier output
+    of the command is known; no other folder with files in it may go.
 
     Raises:
         ArgumentError: see check_writable_folder and check_replaceable; or it holds somebody else's files.

@@ -238,15 +238,8 @@ def predictions(
     removal: str,
     depths: list[list[int]] | None = None,
 ) -> list[Prediction]:
-    """The prediction of each text, from the outputs of its windows.
-
-    Args:
-        model: AdapLeR.
-        tokenizer: the model's.
-        encoded: n texts in W windows.
-        found: `predict_rows` over them.
-        removal: "hard" or "none", which costs what the backbone costs.
-        depths: of predict_rows; without it, predictions have no tokens and layers.
+    """The prediction of each text, from the outputs `found` of its windows; without the `depths` of predict_rows, it
+    has no tokens and layers.
 
     Raises:
         ArgumentError: logits that are not finite, from which no label follows.
@@ -313,14 +306,8 @@ class Predicts:
     _told: tuple[str, ...] = ()
 
     def remember_source(self, name_or_path: str | Path, **arguments: Any) -> None:
-        """Read run.json where the model comes from; calibration.json there is read when a budget is given.
-
-        Args:
-            name_or_path, arguments: of `from_pretrained`.
-
-        Raises:
-            CheckpointError: run.json is damaged.
-        """
+        """Read run.json where the model comes from (arguments of `from_pretrained`), CheckpointError if it is damaged;
+        calibration.json there is read when a budget is given."""
         hub = {name: arguments[name] for name in HUB if name in arguments}
         local = Path(name_or_path)
         self._source = (local.resolve() if local.exists() else name_or_path, hub)

@@ -40,14 +40,10 @@ _LOCK = Lock()  # the length and the side at which a fast tokenizer cuts are sta
 
 
 def load_tokenizer(name_or_folder: str | os.PathLike[str], *, words: bool = True) -> Any:
-    """The fast tokenizer of a model.
+    """The fast tokenizer of a model, for lists of words or for plain text.
 
     Byte-level tokenizers (RoBERTa, ModernBERT) glue the words of a list together unless they put a space before each
-    word. That space also changes the first token of plain text, so it is set only where it is needed.
-
-    Args:
-        name_or_folder: hub name or folder.
-        words: True for inputs that are lists of words. False for plain text: the ids of the model's own pipeline.
+    word. That space also changes the first token of plain text, so it is set for words only.
 
     Raises:
         CheckpointError: no fast tokenizer can be loaded, or its vocabulary is not the model's: a folder without
@@ -414,11 +410,7 @@ def choose_encoding(
     longest: str = "the model's longest input",
 ) -> Encoding:
     """Combine the given settings with those of the model's training; a recorded stride applies to its windows only.
-
-    Args:
-        recorded: what `recorded_encoding` found; None: texts are cut to the model's longest input.
-        max_length, long_documents, stride: see `Encoding`; None: not given.
-        longest: what the note calls a length that neither names.
+    The note calls a length that neither names `longest`.
 
     Raises:
         ArgumentError: another strategy, or a stride that is negative or without windows.
@@ -443,33 +435,21 @@ def choose_encoding(
 
 
 def recorded_encoding(name_or_path: str | Path, **hub: Any) -> Encoding | None:
-    """Encoding recorded in a model's run.json; None without one.
-
-    Raises:
-        CheckpointError: run.json is damaged.
-    """
+    """Encoding recorded in a model's run.json; None without one. CheckpointError if it is damaged."""
     path, record = read_run(name_or_path, **hub)
     encoding = record.get("encoding")
     if not encoding:  # {}: trained on rows that were encoded elsewhere
         return None
-    try:
-        length, strategy, stride = (encoding.get(name) for name in ("max_length", "long_documents", "stride"))
-    except AttributeError:
-        length = None
+    values = encoding if isinstance(encoding, dict) else {}
+    length, strategy, stride = (values.get(name) for name in ("max_length", "long_documents", "stride"))
     if type(length) is not int or strategy not in TRUNCATIONS or not (stride is None or type(stride) is int):
         raise CheckpointError(f"{path}: 'encoding' needs max_length, long_documents and stride, found {encoding!r:.80}")
     return Encoding(max_length=length, long_documents=str(strategy), stride=stride)
 
 
 def read_run(name_or_path: str | Path, **hub: Any) -> tuple[Path | None, dict[str, Any]]:
-    """The path of a model's run.json, and its content; (None, {}) without one.
-
-    Args:
-        name_or_path, hub: see `file_beside`.
-
-    Raises:
-        CheckpointError: it cannot be read, or is no JSON object.
-    """
+    """The path of a model's run.json, and its content; (None, {}) without one. CheckpointError for one that cannot be
+    read, or is no JSON object."""
     path = file_beside(name_or_path, RUN, **hub)
     if path is None:
         return None, {}
@@ -480,13 +460,8 @@ def read_run(name_or_path: str | Path, **hub: Any) -> tuple[Path | None, dict[st
 
 
 def file_beside(name_or_path: str | Path, name: str, **hub: Any) -> Path | None:
-    """The path of a file of a model's folder, which is fetched from the hub where need be; None without it.
-
-    Args:
-        name_or_path: folder or hub name.
-        name: of the file.
-        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
-    """
+    """The path of a file of a model's folder, fetched from the hub if need be; None without it. `hub`: subfolder,
+    revision, token, cache_dir, local_files_only of transformers' `from_pretrained`."""
     if Path(name_or_path).exists():
         path = Path(name_or_path) / (hub.get("subfolder") or "") / name
         return path if path.is_file() else None

@@ -330,7 +330,9 @@ def test_methods_at_the_input_have_values_at_layer_0_only(adapler_folder: Path, 
     result = run(adapler_folder, data, methods=["saliency", name])
     assert result.meta["layerwise"] == {"saliency": True, name: False}
     ours = result.frame[result.frame["method"] == name]
-    assert set(ours["layer"]) == {0} and set(ours["metric"]) == {"average_precision", "roc_auc"}, "signed: no selection at 1/n"
+    assert set(ours["layer"]) == {0} and set(ours["metric"]) == {"average_precision", "roc_auc"}, (
+        "signed: no selection at 1/n"
+    )
     correlations = np.array(result.meta["correlations"], dtype=float)
     assert np.isfinite(correlations[0]).all() and np.isnan(correlations[1, 0, 1])
     assert len(result.meta["examples"][0]["scores"][name]) == 1
