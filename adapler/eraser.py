@@ -37,8 +37,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from adapler.errors import ArgumentError, DataError, excerpt, validation_reason
-from adapler.files import replacing, sha256_of
-from adapler.rows import read_rows
+from adapler.files import read_rows, replacing, sha256_of
 
 SPLITS = ("train", "val", "test")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -29,9 +29,8 @@ from typing import Any, Literal
 
 from adapler.devices import Dtype
 from adapler.errors import ArgumentError, DataError, WorkerError, check_drop
-from adapler.files import claimed, replacing
+from adapler.files import FORMATS, STDIN, claimed, format_of, read_rows, replacing
 from adapler.options import flag, option, record
-from adapler.rows import FORMATS, STDIN, format_of, read_rows
 from adapler.text import Truncation
 
 SHARD_CHARACTERS = 1 << 18  # a shard of long texts ends here
