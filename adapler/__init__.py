@@ -23,7 +23,7 @@ from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataErr
 if TYPE_CHECKING:
     from adapler.configuration import AdapLeRConfig
     from adapler.modeling import AdapLeRForSequenceClassification
-    from adapler.outputs import AdapLeROutput
+    from adapler.passes import AdapLeROutput
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
 _HOMES = {
     "AdapLeRConfig": "adapler.configuration",
     "AdapLeRForSequenceClassification": "adapler.modeling",
-    "AdapLeROutput": "adapler.outputs",
+    "AdapLeROutput": "adapler.passes",
 }
 
 

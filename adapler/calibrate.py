@@ -19,7 +19,7 @@ from adapler.errors import ArgumentError
 from adapler.evaluation import by_example, check_labels
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference import predict_rows
-from adapler.outputs import check_finite
+from adapler.passes import check_finite
 from adapler.training.config import CalibrateConfig
 
 FIRST_SCALES = (0.0, 0.5, 1.0)

@@ -16,7 +16,7 @@ from adapler.backbones import check_task
 from adapler.errors import ArgumentError, DataError
 from adapler.flops import speedup
 from adapler.inference import Predictions, predict_rows
-from adapler.outputs import check_finite
+from adapler.passes import check_finite
 
 
 def score_predictions(predictions: ArrayLike, labels: ArrayLike, *, metric: str = "accuracy") -> float:

@@ -37,8 +37,7 @@ from adapler.devices import choose_dtype
 from adapler.errors import ArgumentError, is_number
 from adapler.files import replacing
 from adapler.flops import adapler_flops, backbone_flops
-from adapler.outputs import check_finite
-from adapler.passes import plain_pass
+from adapler.passes import check_finite, plain_pass
 from adapler.text import (
     INPUTS,
     RUN,

@@ -22,8 +22,7 @@ from adapler.backbones.loading import HubArguments, load_adapler, load_classifie
 from adapler.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.errors import ArgumentError, is_number
 from adapler.inference import Predicts
-from adapler.outputs import AdapLeROutput, with_loss
-from adapler.passes import hard_pass
+from adapler.passes import AdapLeROutput, hard_pass, with_loss
 from adapler.policies import Policy, policy_class
 from adapler.predictors import Predictor
 

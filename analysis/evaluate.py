@@ -30,7 +30,7 @@ from adapler.calibration import weights_checksum
 from adapler.eraser import EraserCorpus, EraserExample
 from adapler.errors import ArgumentError, counted
 from adapler.flops import adapler_flops, backbone_flops
-from adapler.outputs import check_finite
+from adapler.passes import check_finite
 from adapler.text import check_splits_words, reading
 from analysis import eraser, loading
 from analysis.alignment import (

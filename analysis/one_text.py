@@ -26,7 +26,7 @@ from adapler.backbones.targets import PREDICTED, class_index, needs_labels, targ
 from adapler.contribution import threshold
 from adapler.data import match_labels
 from adapler.errors import ArgumentError, ambiguous
-from adapler.outputs import check_finite
+from adapler.passes import check_finite
 from adapler.policies import ContributionPolicy
 from adapler.text import RUN, check_splits_words, encode, part_read, reading
 from analysis import loading

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from adapler.errors import ArgumentError
 from adapler.flops import speedup
 from adapler.inference import pad_rows
-from adapler.outputs import check_finite
+from adapler.passes import check_finite
 from app.documents import Document
 from app.tracing import encode
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from adapler.backbones import max_positions
 from adapler.errors import ArgumentError, DataError
 from adapler.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
-from adapler.outputs import check_finite
+from adapler.passes import check_finite
 from adapler.text import encode as encode_texts
 
 ADAPLER = "adapler"  # the policy that all others stand beside

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adapler.backbones import position_ids, view
 from adapler.contribution import MASKED, retention, soft_removal, threshold
-from adapler.outputs import AdapLeROutput
+from adapler.passes import AdapLeROutput
 
 
 def soft(
