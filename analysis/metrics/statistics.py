@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap
-from statsmodels.stats.multitest import multipletests
 
 from adapler.errors import ArgumentError
 
@@ -159,8 +158,10 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     """
     adjusted = np.array(p, dtype=np.float64)
     known = ~np.isnan(adjusted)
-    if known.any():
-        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    values = adjusted[known]  # statsmodels' multipletests would collect garbage, .2 s a call
+    order = np.argsort(values)
+    values[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
+    adjusted[known] = values
     return adjusted
 
 
