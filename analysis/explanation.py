@@ -7,7 +7,7 @@ L layers of the model; L' layers that a method scores: L, or 1 for a method with
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -213,20 +213,6 @@ class Explanation:
 
     # Against a human rationale
 
-    def word_mask(self, rationale: Any = None) -> NDArray[np.bool_]:
-        """(W,) bool from a rationale in any form that `metrics` takes; default: the explanation's own. Raises
-        ArgumentError when there is none, or it does not fit the text."""
-        if rationale is not None:
-            return word_mask(rationale, len(self.words))
-        if self.rationale is None:
-            raise ArgumentError("rationale: got none; give 0 or 1 for each word, spans of words, or word indices")
-        return self.rationale
-
-    def undefined(self, rationale: Any = None) -> str | None:
-        """Why no metric is defined for this rationale, None when they are: it marks no word that the model reads, or
-        every one."""
-        return why_skipped([unit_labels([self._marked(rationale)], aggregation="none")])
-
     def metrics(
         self, rationale: Any = None, *, metrics: Sequence[str] | str = METRICS, aggregation: str = "none"
     ) -> pd.DataFrame:
@@ -237,10 +223,10 @@ class Explanation:
         metrics: names of `analysis.metrics.registry`, those that neither ask the model again nor need a data set.
         aggregation: "none": wordpieces are judged; "max", "mean" or "sum" over its wordpieces: words are.
 
-        Special tokens are left out of every metric. Columns: method, layer, one for each metric (NaN where it is not
-        defined: see `undefined`; what is selected at 1/n is not defined for signed scores), chance (average precision
-        of random scores), n (tokens, or words, of the input with the special tokens: the n of `fpr`, `tpr` and `j`),
-        n_present (those present at the layer: the n of `fpr_present` and its like).
+        Special tokens are left out of every metric. Columns: method, layer, one for each metric (NaN where the rationale
+        marks no word that the model reads, or every one; what is selected at 1/n is not defined for signed scores),
+        chance (average precision of random scores), n (tokens, or words, of the input with the special tokens: the n of
+        `fpr`, `tpr` and `j`), n_present (those present at the layer: the n of `fpr_present` and its like).
 
         Raises ArgumentError for a rationale that does not fit and for a metric that cannot be computed here.
         """
@@ -264,7 +250,11 @@ class Explanation:
 
     def _marked(self, rationale: Any) -> Window:
         """The window with a rationale in it."""
-        mask, content = self.word_mask(rationale), ~self.window.special
+        mask, content = self.rationale, ~self.window.special
+        if rationale is not None:
+            mask = word_mask(rationale, len(self.words))
+        if mask is None:
+            raise ArgumentError("rationale: got none; give 0 or 1 for each word, spans of words, or word indices")
         labels = np.zeros(self.n, dtype=np.bool_)
         labels[content] = mask[self.window.words[content]]
         return replace(self.window, rationale=labels)
@@ -391,12 +381,7 @@ class Explanation:
                 return (values.astype(int) if values.dtype == np.bool_ else values).tolist()
             return {name: plain(one) for name, one in values.items()} if isinstance(values, Mapping) else values
 
-        own = {
-            one.name: plain(getattr(self, one.name)) for one in fields(self) if one.name not in ("window", "methods")
-        }
-        methods = {
-            name: {one.name: plain(getattr(method, one.name)) for one in fields(method)}
-            | {"n_present": method.n_present.tolist()}
-            for name, method in self.methods.items()
-        }
-        return own | {"word_ids": self.word_ids.tolist(), "methods": methods}
+        methods = {name: vars(one) | {"n_present": one.n_present} for name, one in self.methods.items()}
+        own = {name: value for name, value in vars(self).items() if name != "window"}
+        found: dict[str, Any] = plain(own | {"word_ids": self.word_ids, "methods": methods})
+        return found

@@ -193,14 +193,11 @@ class Scorer:
         }
         for name in [*own, CLASSIFIER, *([ADAPLER] if self.adapler is not None else [])]:
             method = self.methods.get(name)
-            which = "adapler" if name == ADAPLER or method is not None and "adapler" in method.needs else "model"
+            reduced = name == ADAPLER or method is not None and "adapler" in method.needs
             scaled = name == ADAPLER or method is not None and method.depends_on("threshold_scale")
-            facts = common | {
-                "of": hashes[which],
-                "method": name,
-                "threshold_scale": how.threshold_scale if scaled else None,
-            }
-            if hashes[which] is not None:
+            facts = common | {"of": hashes["adapler" if reduced else "model"], "method": name}
+            facts["threshold_scale"] = how.threshold_scale if scaled else None
+            if facts["of"] is not None:
                 self.files[name] = ScoreFile(folder, f"{name}-{how.split}", facts)
         if how.faithfulness_metrics and hashes["model"] is not None:
             facts = common | {"of": hashes["model"], "metrics": how.faithfulness_metrics, "how": str(how.faithfulness)}
