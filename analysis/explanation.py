@@ -223,10 +223,10 @@ class Explanation:
         metrics: names of `analysis.metrics.registry`, those that neither ask the model again nor need a data set.
         aggregation: "none": wordpieces are judged; "max", "mean" or "sum" over its wordpieces: words are.
 
-        Special tokens are left out of every metric. Columns: method, layer, one for each metric (NaN where the rationale
-        marks no word that the model reads, or every one; what is selected at 1/n is not defined for signed scores),
-        chance (average precision of random scores), n (tokens, or words, of the input with the special tokens: the n of
-        `fpr`, `tpr` and `j`), n_present (those present at the layer: the n of `fpr_present` and its like).
+        Special tokens are left out of every metric. Columns: method, layer, one for each metric (NaN where the
+        rationale marks no word that the model reads, or every one; what is selected at 1/n is not defined for signed
+        scores), chance (average precision of random scores), n (tokens, or words, of the input with the special tokens:
+        the n of `fpr`, `tpr` and `j`), n_present (those present at the layer: the n of `fpr_present` and its like).
 
         Raises ArgumentError for a rationale that does not fit and for a metric that cannot be computed here.
         """

@@ -28,7 +28,7 @@ from analysis.metrics.faithfulness import (
     soft_rows,
 )
 from analysis.scores import Batch
-from analysis.scores.passes import classifier_logits, run_format
+from analysis.scores.base import classifier_logits, run_format
 from analysis.scoring import ScoreFile, window_key
 from analysis.settings import Settings
 

@@ -35,8 +35,8 @@ from analysis.corpus import by_index, word_mask
 from analysis.eraser import Given, as_array
 from analysis.explanation import Explanation, MethodScores
 from analysis.scores import ScoringMethod, get_method
+from analysis.scores.base import check_target, in_format
 from analysis.scores.contribution import scores_of_removal
-from analysis.scores.passes import check_target, in_format
 from analysis.scoring import ScoredWindow, Scorer
 from analysis.settings import Settings
 from analysis.tokens import readable_tokens

@@ -31,7 +31,7 @@ from adapler.files import cache_folder, replacing
 from adapler.inference import batches_by_length
 from analysis.alignment import Window, WindowScores, collate
 from analysis.scores import Batch, LayerScores, ScoringMethod
-from analysis.scores.passes import adapler_pass, classifier_logits, run_format
+from analysis.scores.base import adapler_pass, classifier_logits, run_format
 from analysis.settings import Settings
 
 Arrays = dict[str, NDArray[Any]]

@@ -43,7 +43,7 @@ WANTED = {
     "frames of run": (6, 5),
     "options of `adapler run --help`": (20, 15),
 }
-BESIDE = ("analysis/figures", "analysis/output", "analysis/results", "analysis/report")  # of a corpus, not a document
+BESIDE = ("analysis/figures", "analysis/report", "analysis/page", "analysis/templates")  # of a corpus, not a document
 COMMANDS = ("predict", "rationale_eval", "run")
 
 

@@ -5,8 +5,8 @@ gradient        saliency and norms at every layer; noise; integrated gradients, 
 decomposition   GlobEnc, ALTI, value zeroing, DecompX, AttnLRP
 perturbation    occlusion, LIME, KernelSHAP, Shapley sampling
 contribution    AdapLeR's own scores, other policies', random and position
-base            Batch, LayerScores, normalise
-passes, inputs  passes that methods share; changed inputs
+base            Batch, LayerScores, normalise; passes that methods share
+inputs          changed inputs
 registry        names, options, a function of one's own as a method
 
 `python -m analysis.scores` prints them.

@@ -17,8 +17,15 @@ from torch import Tensor
 
 from adapler.backbones.decomposition import accumulated
 from adapler.backbones.targets import Target
-from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.passes import attention_gradient_maps, attention_pass, full, full_precision
+from analysis.scores.base import (
+    Batch,
+    LayerScores,
+    attention_gradient_maps,
+    attention_pass,
+    full,
+    full_precision,
+    normalise,
+)
 from analysis.scores.registry import scoring_method
 
 

@@ -12,8 +12,7 @@ import torch
 
 from adapler.errors import ArgumentError
 from adapler.policies import ContributionPolicy
-from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.passes import adapler_pass
+from analysis.scores.base import Batch, LayerScores, adapler_pass, normalise
 from analysis.scores.registry import scoring_method
 
 

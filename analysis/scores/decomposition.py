@@ -28,9 +28,17 @@ from adapler.backbones.decomposition import eager_forward, working_copy
 from adapler.backbones.targets import Target
 from adapler.errors import ArgumentError
 from analysis.scores.attention import roll_out
-from analysis.scores.base import Batch, LayerScores, normalise
+from analysis.scores.base import (
+    Batch,
+    LayerScores,
+    detached_pass,
+    full,
+    full_precision,
+    normalise,
+    run_full,
+    share_logits,
+)
 from analysis.scores.inputs import Sign, reduced, with_gap
-from analysis.scores.passes import detached_pass, full, full_precision, run_full, share_logits
 from analysis.scores.registry import scoring_method
 
 _ENTRIES = 1 << 24  # numbers of one block of (documents, rows, tokens, width) in `alti`

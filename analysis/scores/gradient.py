@@ -17,7 +17,7 @@ from torch import Tensor
 from adapler.backbones.decomposition import working_copy
 from adapler.backbones.targets import Target
 from adapler.errors import ArgumentError
-from analysis.scores.base import Batch, LayerScores, normalise
+from analysis.scores.base import Batch, LayerScores, gradient_pass, normalise, share_logits, target_value, weights_of
 from analysis.scores.inputs import (
     PASS_TOKENS,
     Baseline,
@@ -32,7 +32,6 @@ from analysis.scores.inputs import (
     seeded,
     with_gap,
 )
-from analysis.scores.passes import gradient_pass, share_logits, target_value, weights_of
 from analysis.scores.registry import AtLeast, register_variant, scoring_method
 
 

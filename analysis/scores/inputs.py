@@ -25,8 +25,7 @@ from adapler.backbones import check_config, ready
 from adapler.backbones.targets import Target
 from adapler.errors import ArgumentError
 from adapler.passes import plain_pass
-from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.passes import classifier_logits, target_value, weights_of
+from analysis.scores.base import Batch, LayerScores, classifier_logits, normalise, target_value, weights_of
 
 Token = Literal["mask", "pad"]
 Removal = Literal["mask", "pad", "delete"]

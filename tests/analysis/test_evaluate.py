@@ -25,7 +25,7 @@ from analysis.faithfulness import version_types
 from analysis.metrics import plausibility as pl
 from analysis.plan import Plan
 from analysis.scores import get_method
-from analysis.scores.passes import adapler_pass
+from analysis.scores.base import adapler_pass
 from analysis.settings import Settings
 from tests.analysis.conftest import BAD, GOOD, tiny_bert
 from tests.conftest import tiny_classifier

@@ -9,7 +9,7 @@ import torch
 
 from adapler import ArgumentError
 from analysis.scores import Batch, get_method
-from analysis.scores.passes import adapler_pass
+from analysis.scores.base import adapler_pass
 from tests.adapler.policies.policy_models import OTHERS, tiny_policy
 from tests.analysis.conftest import batch_of, documents
 from tests.analysis.scores.score_helpers import batch_for

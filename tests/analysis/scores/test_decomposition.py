@@ -21,7 +21,7 @@ from transformers import (
 from adapler.backbones import view
 from adapler.errors import ArgumentError
 from analysis.scores import Batch, decomposition, get_method
-from analysis.scores.passes import detached_pass
+from analysis.scores.base import detached_pass
 from tests.analysis.scores.score_helpers import LENGTHS, batch_for, eager_heads, every_family, logits_of
 from tests.conftest import CLASSIFIERS, HEADS, LAYERS, VOCABULARY, WIDTH, tiny_classifier
 

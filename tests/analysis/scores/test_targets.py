@@ -11,7 +11,7 @@ from torch import Tensor
 from adapler.backbones.targets import target_weights
 from adapler.errors import ArgumentError
 from analysis.scores import get_method, method_names
-from analysis.scores.passes import target_value
+from analysis.scores.base import target_value
 from tests.analysis.scores.score_helpers import FEW, batch_for, logits_of
 from tests.conftest import tiny_classifier
 
