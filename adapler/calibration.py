@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from adapler.text import reading
 
 CALIBRATION = "calibration.json"
 ROUNDING = 1e-3  # an end of the curve can be requested as printed, with four digits
+
+TIMES = ("milliseconds", "milliseconds_single")
 
 Interval = tuple[float, float]
 
@@ -116,7 +118,7 @@ class Calibration(Measured):
         if target is None:
             raise ArgumentError("speedup, max_drop or milliseconds: one of them is needed")
         name, value = target
-        scales, curve = self._scales, self._curve("drop" if name == "max_drop" else name)
+        scales, curve = self._scales, self._curves("drop" if name == "max_drop" else name)[0]
         low, high = min(curve), max(curve)
         # A drop or a time that every scale satisfies is allowed too.
         if value < low - ROUNDING * abs(low) or (name == "speedup" and value > high + ROUNDING * abs(high)):
@@ -134,41 +136,28 @@ class Calibration(Measured):
         if not self._scales[0] <= scale <= self._scales[-1]:
             raise ArgumentError(f"threshold_scale: {scale:g} is outside the measured curve, 0 to {self._scales[-1]:g}")
 
-        def line(values: Sequence[float]) -> float:
-            return float(np.interp(scale, self._scales, values))
+        def between(name: str) -> tuple[float, ...]:
+            """The field, or both ends of an interval; of the speedup, its logarithm is interpolated."""
+            curves = [np.log(curve) if name.startswith("speedup") else curve for curve in self._curves(name)]
+            found = [float(np.interp(scale, self._scales, curve)) for curve in curves]
+            return tuple(math.exp(value) if name.startswith("speedup") else value for value in found)
 
-        def growth(values: Sequence[float]) -> float:
-            return math.exp(line(np.log(values).tolist()))
-
-        def interval(
-            name: str, estimate: float, *, grows: bool, between: Callable[[Sequence[float]], float] = line
-        ) -> Interval:
-            """Interpolated ends, monotone as the estimate is, and around it."""
-            ends = zip(*(getattr(point, name) for point in self.points), strict=True)
-            low, high = (between(_monotone(end, grows=grows)) for end in ends)
-            return min(low, estimate), max(high, estimate)
-
-        drop, speedup = line(self._curve("drop")), growth(self._curve("speedup"))
-        score = self.none.score - drop
-        return Point(
-            threshold_scale=scale,
-            score=score,
-            score_interval=interval("score_interval", score, grows=False),
-            drop=drop,
-            drop_interval=interval("drop_interval", drop, grows=True),
-            speedup=speedup,
-            speedup_interval=interval("speedup_interval", speedup, grows=True, between=growth),
-            milliseconds=line(self._curve("milliseconds")),
-            milliseconds_single=line(self._curve("milliseconds_single")),
-        )
+        found: dict[str, Any] = {name: between(name)[0] for name in ("drop", "speedup", *TIMES)}
+        found["score"] = self.none.score - found["drop"]
+        for name in ("score", "drop", "speedup"):  # around the estimate
+            low, high = between(f"{name}_interval")
+            found[f"{name}_interval"] = (min(low, found[name]), max(high, found[name]))
+        return Point(threshold_scale=scale, **found)
 
     @property
     def _scales(self) -> list[float]:
         return [point.threshold_scale for point in self.points]
 
-    def _curve(self, name: str) -> list[float]:
-        """A field at the measured scales, monotone."""
-        return _monotone([getattr(point, name) for point in self.points], grows=not name.startswith("milliseconds"))
+    def _curves(self, name: str) -> list[list[float]]:
+        """A field at the measured scales, or both ends of an interval, monotone."""
+        values = np.array([getattr(point, name) for point in self.points], dtype=float)  # (S,) or (S, 2)
+        falls = name.startswith(("milliseconds", "score"))
+        return [_monotone(one, grows=not falls) for one in values.reshape(len(values), -1).T]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +272,7 @@ def read_calibration(path: Path) -> Calibration:
     return curve
 
 
-def _monotone(values: Sequence[float], *, grows: bool) -> list[float]:
+def _monotone(values: Any, *, grows: bool) -> list[float]:
     """The nearest monotone values, in least squares; all values of a flat part are equal."""
     from scipy.optimize import isotonic_regression
 

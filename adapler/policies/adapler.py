@@ -107,11 +107,6 @@ class Objectives(TrainingOptions):
         default=None,
         above=0,
     )
-    slope_schedule: Literal["epochs", "steps"] | None = option(
-        "when the slope of soft removal grows: every epoch, as in the paper, or every step (default: steps with "
-        "--max-steps or --eval-steps, otherwise epochs)",
-        default=None,
-    )
     routing: Literal["exact", "local"] = option(
         "gradients of contribution and length loss: exact, through all hidden states (two backward passes), or local "
         "(ours), to predictors and thresholds only (one backward pass)",
@@ -251,8 +246,8 @@ class TwoObjectives(Stage):
         eta, theta = step.core.eta, step.core.theta
         probe = torch.ones_like(eta).requires_grad_()  # (L,)
         local = self.options.routing == "local"
-        by_steps = step.by_steps if self.options.slope_schedule is None else self.options.slope_schedule == "steps"
-        self.slope = slope_at_step(step.number, step.steps) if by_steps else slope_at(step.epoch, step.epochs)
+        schedule = (step.number, step.steps) if step.by_steps else (step.epoch, step.epochs)
+        self.slope = (slope_at_step if step.by_steps else slope_at)(*schedule)
         self.slope = min(self.slope, self.options.max_slope or math.inf)
         options = {"slope": self.slope, "gradient_slope": self.options.gradient_slope, "local_losses": local}
         with step.autocast():

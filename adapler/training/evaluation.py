@@ -101,18 +101,14 @@ def run_calibrate(config: CalibrateConfig) -> tuple[Calibration, Path]:
         say=lambda line: print(line, file=sys.stderr),
     )
     calibration = Calibration(
-        model_checksum=checksum,
-        task=prepared.task.name,
-        split=config.split,
-        data_checksum=prepared.task.checksum,
-        encoding=prepared.encoding,
+        **prepared.provenance(config.split, model=config.model) | {"model_checksum": checksum},
+        **vars(measured),
         metric=prepared.task.metric,
         machine=machine,
         token_budget=token_budget,
         level=config.level,
         resamples=config.resamples,
         versions=versions(),
-        **vars(measured),
     )
     write_calibration(path, calibration)
     print(f"{calibration.task}, {calibration.split}: {counted(calibration.examples, 'example')}; {machine}")
