@@ -33,7 +33,6 @@ from adapler.policies.base import (
     Step,
     Training,
     TrainingOptions,
-    Work,
     options_of,
     policy,
 )
@@ -313,12 +312,12 @@ class TwoObjectives(Stage):
         if self.controller is not None:
             self.controller = SpeedController(**state)
 
-    def finish(self, model: Any, work: Work) -> dict[str, Any]:
+    def finish(self, model: Any, training: Training) -> dict[str, Any]:
         """With a target speedup: scale all thresholds by the factor that reaches it on validation."""
         if self.target is None:
             return {}
-        rows = work.rows["validation"]
-        return {"reached": reach_target(model, rows, pad_token_id=work.pad_token_id, target=self.target)}
+        rows = training.prepared.encoded["validation"]
+        return {"reached": reach_target(model, rows, pad_token_id=training.prepared.pad_token_id, target=self.target)}
 
 
 def _accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:
@@ -400,7 +399,7 @@ class AdapLeRTraining(Training):
         """
         from adapler.modeling import AdapLeRForSequenceClassification
 
-        start, labels = self.work.start, len(self.work.task.labels)
+        start, labels = self.start, len(self.prepared.task.labels)
         predictors = {name: getattr(self.options, name) for name in ("predictor", "contribution_hidden_size")}
         if read_config(start).model_type != "adapler":
             return super().build(**predictors)
@@ -416,7 +415,7 @@ class AdapLeRTraining(Training):
         return trained
 
     def stages(self) -> list[Stage]:
-        options, settings, target = self.options, self.work.settings, self.options.target
+        options, settings, target = self.options, self.config.optimisation, self.options.target
         stage = TwoObjectives(
             epochs=options.policy_epochs[0],
             removal="soft",

@@ -262,12 +262,12 @@ class Stage:
         """The group of a parameter, a key of `rates`; default: "policy" and "backbone" (with its head)."""
         return "policy" if parameter.startswith("policy.") else "backbone"
 
-    def rows(self, model: Any, work: Work) -> Any:
+    def rows(self, model: Any, training: Training) -> Any:
         """The training rows, asked for once before the first step (again after an interruption).
 
         What is prepared for each token comes as a column `targets` of lists, (n,) or (K, n) for each row.
         """
-        return work.rows["train"]
+        return training.prepared.encoded["train"]
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Scalars by name; the weighted sum is trained. Their names are the same in every step."""
@@ -310,31 +310,9 @@ class Stage:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
 
-    def finish(self, model: Any, work: Work) -> dict[str, Any]:
+    def finish(self, model: Any, training: Training) -> dict[str, Any]:
         """Change the selected point's model before it is saved; returns what the record says of that."""
         return {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """Inputs of a training."""
-
-    policy: str  # or the name of a system
-    options: Any  # the policy's `Settings`, with defaults filled in
-    task: Any  # names, labels, metric
-    rows: Any  # the encoded splits, train and validation
-    tokenizer: Any
-    max_length: int  # of the encoded rows, at most
-    start: str | Path  # where the model starts: a fine-tuned classifier or a pre-trained encoder, hub name or folder
-    settings: Any  # an `adapler.training.config.Optimisation`
-    autocast: bool  # whether training computes in bfloat16
-    load_teacher: Callable[[], Any]  # the fine-tuned classifier, on its device, frozen, ready for `plain_pass`
-    reinit_head: str = "auto"  # of an encoder, see `reinitialise_head`
-
-    @property
-    def pad_token_id(self) -> int:
-        """The tokenizer's."""
-        return int(self.tokenizer.pad_token_id)
 
 
 @dataclass(kw_only=True)
@@ -371,8 +349,19 @@ class Training:
     one_process: ClassVar[bool] = False
     fewest_layers: ClassVar[int] = 1
 
-    def __init__(self, work: Work) -> None:
-        self.work, self.options = work, work.options
+    def __init__(
+        self, prepared: Any, config: Any, options: Any, *, start: str | Path, load_teacher: Callable[[], Any]
+    ) -> None:
+        """
+        Args:
+            prepared: the task, see `adapler.training.data.Prepared`.
+            config: of the command, see `adapler.training.config.PolicyConfig`.
+            options: the policy's `Settings`, with defaults filled in.
+            start: where the model starts: a fine-tuned classifier or a pre-trained encoder, hub name or folder.
+            load_teacher: loads the fine-tuned classifier, on its device, frozen, ready for `plain_pass`.
+        """
+        self.prepared, self.config, self.options = prepared, config, options
+        self.start, self.load_teacher = start, load_teacher
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: str | Path) -> dict[str, Any]:
@@ -423,9 +412,9 @@ class Training:
         from adapler.modeling import AdapLeRForSequenceClassification
 
         model = AdapLeRForSequenceClassification.from_backbone(
-            self.work.start,
-            labels=list(self.work.task.labels),
-            policy=self.work.policy,
+            self.start,
+            labels=list(self.prepared.task.labels),
+            policy=self.config.policy,
             policy_options=self.model_options() or None,
             **config,
         )
@@ -436,13 +425,13 @@ class Training:
         """The classifier; where the run starts from an encoder, its head is initialised."""
         from adapler.backbones.loading import is_fine_tuned, read_config, reinitialise_head
 
-        if not is_fine_tuned(read_config(self.work.start)):
-            reinitialise_head(classifier, mode=self.work.reinit_head, fine_tuned=False)
+        if not is_fine_tuned(read_config(self.start)):
+            reinitialise_head(classifier, mode=self.config.reinit_head, fine_tuned=False)
         return classifier
 
     def stages(self) -> list[Stage]:
         """In their order; as many as the default epochs."""
-        rate = self.work.settings.learning_rate
+        rate = self.config.optimisation.learning_rate
         return [Stage(name="train", epochs=self.options.policy_epochs[0], rates={"backbone": rate, "policy": None})]
 
     def load(self, folder: str | Path) -> Any:
@@ -462,7 +451,7 @@ class Training:
         from adapler.evaluation import evaluate_rows
 
         exact = model.for_inference(dtype="float32")
-        return evaluate_rows(exact, rows, pad_token_id=self.work.pad_token_id, metric=metric)
+        return evaluate_rows(exact, rows, pad_token_id=self.prepared.pad_token_id, metric=metric)
 
 
 Policy.Training = Training

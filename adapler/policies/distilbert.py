@@ -60,14 +60,14 @@ class DistilBert(Training):
     @cached_property
     def teacher(self) -> Any:
         """The fine-tuned classifier."""
-        return self.work.load_teacher()
+        return self.load_teacher()
 
     def build(self, **config: Any) -> Any:
         """The student."""
         from adapler.backbones import ready
         from adapler.backbones.loading import load_classifier
 
-        source = load_classifier(self.work.start, labels=list(self.work.task.labels))
+        source = load_classifier(self.start, labels=list(self.prepared.task.labels))
         return ready(make_student(self.with_new_head(source)))
 
     def stages(self) -> list[Stage]:
@@ -76,7 +76,7 @@ class DistilBert(Training):
                 name="distil",
                 epochs=self.options.policy_epochs[0],
                 removal="none",
-                rates={"backbone": self.work.settings.learning_rate},
+                rates={"backbone": self.config.optimisation.learning_rate},
                 distils=True,
                 temperature=self.options.policy_temperature,
             )
@@ -97,7 +97,7 @@ class DistilBert(Training):
         from adapler.inference import predict_rows
 
         plain, found = (
-            predict_rows(each, rows, pad_token_id=self.work.pad_token_id, progress=title)
+            predict_rows(each, rows, pad_token_id=self.prepared.pad_token_id, progress=title)
             for each, title in ((self.teacher, "the teacher"), (model, "the student"))
         )
         gain = partial(student_speedup, self.teacher.config, model.config, found.lengths_in)

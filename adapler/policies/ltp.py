@@ -78,13 +78,13 @@ class LtpTraining(Training):
         The paper's theta_final of .01 is for the lengths of GLUE, where it is about this; the scores of a text of n
         tokens have a mean of 1 / n, so on reviews it would drop nearly all from the start.
         """
-        lengths = [len(ids) for ids in self.work.rows["train"]["input_ids"]]
+        lengths = [len(ids) for ids in self.prepared.encoded["train"]["input_ids"]]
         temperature = self.options.policy_temperature
         given = {} if temperature == LtpOptions.temperature else {"temperature": temperature}
         return {"theta_final": START * len(lengths) / sum(lengths), **given}
 
     def stages(self) -> list[Stage]:
-        rate = self.work.settings.learning_rate
+        rate = self.config.optimisation.learning_rate
         soft = SoftThresholds(
             name="soft",
             epochs=self.options.policy_epochs[0],

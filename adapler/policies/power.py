@@ -17,7 +17,7 @@ from transformers import initialization as init
 
 from adapler.backbones.packing import Segments, from_padded
 from adapler.errors import ArgumentError, is_number
-from adapler.policies.base import Fades, LayerView, Stage, Step, Training, WeightedOptions, Work, policy
+from adapler.policies.base import Fades, LayerView, Stage, Step, Training, WeightedOptions, policy
 from adapler.policies.top_k import TopK, cls_first
 
 # The paper's lambda and learning rate of r, for the tasks of its table that are ours; the last is for all others.
@@ -66,7 +66,7 @@ class Search(Stage):
     def numbers(self, model: Any) -> dict[str, Any]:
         return {"configuration": list(model.policy.configuration())}
 
-    def finish(self, model: Any, work: Work) -> dict[str, Any]:
+    def finish(self, model: Any, training: Training) -> dict[str, Any]:
         """The configuration becomes the model's, and r goes."""
         options = {"lengths": list(model.policy.configuration()), "longest": model.policy.options.longest}
         model.config.policy_options = options
@@ -89,10 +89,10 @@ class PowerTraining(Training):
 
     def model_options(self) -> dict[str, Any]:
         """Ranks up to the longest text that the task has."""
-        return {"longest": self.work.max_length}
+        return {"longest": int(self.prepared.encoding["max_length"])}
 
     def stages(self) -> list[Stage]:
-        rate, epochs = self.work.settings.learning_rate, self.options.policy_epochs
+        rate, epochs = self.config.optimisation.learning_rate, self.options.policy_epochs
         search = Search(
             name="search",
             epochs=epochs[0],

@@ -57,8 +57,8 @@ class KeepTraining(Training):
 
     def model_options(self) -> dict[str, Any]:
         """`keep`, and `seed` where the policy has one."""
-        known = {one.name for one in fields(policy_class(self.work.policy).Options)}
-        values = {"keep": self.options.keep[0], "seed": self.work.settings.seed}
+        known = {one.name for one in fields(policy_class(self.config.policy).Options)}
+        values = {"keep": self.options.keep[0], "seed": self.config.optimisation.seed}
         return {name: value for name, value in values.items() if name in known}
 
 

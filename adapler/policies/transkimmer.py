@@ -88,7 +88,7 @@ class SkimTraining(Training):
             Skimming(
                 epochs=self.options.policy_epochs[0],
                 removal="soft",
-                rates={"backbone": self.work.settings.learning_rate, "policy": self.options.policy_learning_rate},
+                rates={"backbone": self.config.optimisation.learning_rate, "policy": self.options.policy_learning_rate},
                 weights={"kept_share": self.options.policy_weight[0]},
                 selects="budget",
             )

@@ -23,7 +23,7 @@ from transformers import initialization as init
 from adapler.backbones.packing import segment_sum
 from adapler.errors import ArgumentError
 from adapler.options import option
-from adapler.policies.base import LayerView, Policy, Stage, Step, Training, WeightedOptions, Work, policy
+from adapler.policies.base import LayerView, Policy, Stage, Step, Training, WeightedOptions, policy
 from adapler.policies.top_k import kth_highest
 from adapler.predictors import Cost, ExactLinear, PackedRow
 
@@ -262,11 +262,17 @@ class Drawn(Stage):
     temperature: float = 1.0  # of both distributions in distillation
     guide_rate: float = 0.0  # one sample of each text imitates the guide in this share of the steps, from the first on
 
-    def rows(self, model: Any, work: Work) -> Any:
-        rows, at = work.rows["train"], points(model.num_layers)
+    def rows(self, model: Any, training: Training) -> Any:
+        rows, at = training.prepared.encoded["train"], points(model.num_layers)
         if not self.guide_rate:
             return rows
-        return with_guide(rows, work.load_teacher(), points=at, pad_token_id=work.pad_token_id, autocast=work.autocast)
+        return with_guide(
+            rows,
+            training.load_teacher(),
+            points=at,
+            pad_token_id=training.prepared.pad_token_id,
+            autocast=training.config.optimisation.autocasts,
+        )
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """The task's loss, the policy's, and for the log the mean reward and the share of tokens kept."""
@@ -351,7 +357,7 @@ class TRBertTraining(Training):
         joint = Drawn(
             name="joint",
             epochs=epochs[1],
-            rates={"backbone": self.work.settings.learning_rate, "policy": rate},
+            rates={"backbone": self.config.optimisation.learning_rate, "policy": rate},
             weights=logged,
             selects="budget",
             distils=True,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from adapler.devices import Dtype
+from adapler.devices import Dtype, choose_device, choose_dtype
 from adapler.errors import ArgumentError
 from adapler.options import Checked, flag, option
 from adapler.text import Truncation
@@ -88,6 +88,11 @@ class Execution(OnDevice):
         "bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 if the hardware supports it",
         default="auto",
     )
+
+    @property
+    def autocasts(self) -> bool:
+        """Whether training computes in bfloat16."""
+        return choose_dtype(self.precision, choose_device(self.device)) == "bfloat16"
 
 
 @dataclass(kw_only=True)

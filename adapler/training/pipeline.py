@@ -35,7 +35,7 @@ from adapler.files import replacing, sha256_of
 from adapler.inference import predict_rows
 from adapler.options import record as as_record
 from adapler.passes import plain_pass_of
-from adapler.policies.base import Stage, Step, Training, Work, is_near, qualifies, training_class
+from adapler.policies.base import Stage, Step, Training, is_near, qualifies, training_class
 from adapler.training import records
 from adapler.training.config import (
     CalibrateConfig,
@@ -61,7 +61,6 @@ from adapler.training.trainer import (
     KeepBest,
     PaddingCollator,
     StageTrainer,
-    autocasts,
     evaluated_points,
     last_checkpoint,
     stage_arguments,
@@ -89,7 +88,7 @@ def _inputs(prepared: Prepared, *, model: str | Path) -> dict[str, Any]:
 def _facts(prepared: Prepared, options: Execution, *, seconds: float) -> dict[str, Any]:
     """Facts in the record of every stage."""
     return {
-        "precision": "bfloat16" if autocasts(options) else "float32",
+        "precision": "bfloat16" if options.autocasts else "float32",
         "rows": {split: rows.num_rows for split, rows in prepared.encoded.items()},
         "arguments": records.arguments(),
         "versions": records.versions(),
@@ -274,7 +273,7 @@ def targets(
             prepared.encoded["train"],
             options=options,
             pad_token_id=prepared.pad_token_id,
-            autocast=autocasts(execution),
+            autocast=execution.autocasts,
             labels=prepared.label_names,
         )
         records.begin(output, wanted)
@@ -326,20 +325,7 @@ def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Star
         found = load_fine_tuned(start.classifier, prepared.task, execution=optimisation)
         return ready(found).requires_grad_(False).eval()
 
-    work = Work(
-        policy=policy,
-        options=options,
-        task=prepared.task,
-        rows=prepared.encoded,
-        tokenizer=prepared.tokenizer,
-        max_length=int(prepared.encoding["max_length"]),
-        start=start.model,
-        settings=optimisation,
-        autocast=autocasts(optimisation),
-        load_teacher=teacher,
-        reinit_head=config.reinit_head,
-    )
-    training = kind(work)
+    training = kind(prepared, config, options, start=start.model, load_teacher=teacher)
     stages = training.stages()
     made_of = sorted(start.targets.glob("*.arrow")) if start.targets else []
     wanted = {
@@ -368,7 +354,7 @@ def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Star
             continue
         set_seed(optimisation.seed)
         model = training.load(folders[number - 1]) if number else training.build()
-        rows = stage.rows(model, work)
+        rows = stage.rows(model, training)
         if start.targets is not None:
             layers = model.config.num_hidden_layers
             rows = add_targets(rows, load_targets(start.targets), labels=prepared.label_names, layers=layers)
@@ -392,7 +378,7 @@ def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Star
             teacher=model.backbone if own_teacher else teacher() if stage.distils else None,
         )
         if is_main():
-            found = stage.finish(model, work)
+            found = stage.finish(model, training)
             model.eval()
             seconds = round(time.time() - trainer.started, 1)
             record = {"stage": stage.name, "seconds": seconds, "epochs": points, "selected": selected}
@@ -429,14 +415,14 @@ def _record(
     start: Start,
 ) -> dict[str, Any]:
     """run.json of a trained point."""
-    model, settings, selected = trainer.core, training.work.settings, stage_records[-1]["selected"]
+    model, settings, selected = trainer.core, training.config.optimisation, stage_records[-1]["selected"]
     rows, metric, max_drop = prepared.encoded["validation"], prepared.metric("validation"), wanted["max_drop"]
     found = predict_rows(model, rows, pad_token_id=prepared.pad_token_id, progress="validation in float32")
     gain, target = training.speedup(model, found.lengths_in, found.lengths), trainer.stage.target
     near = is_near(gain, target) if target else qualifies(selected[metric], reference=start.score, max_drop=max_drop)
     return {
         "command": "train",
-        "policy": training.work.policy,
+        "policy": training.config.policy,
         **_inputs(prepared, model=start.model),
         "start": "classifier" if is_fine_tuned(read_config(start.model)) else "encoder",
         "settings": as_record(settings),
@@ -475,7 +461,7 @@ def shortfall(record: Mapping[str, Any]) -> str:
 def evaluate(training: Training, folder: Path, prepared: Prepared, *, policy: str) -> dict[str, Any]:
     """Validation and, where the task has it, test, in float32, written into the point's folder; the trade-off's row."""
     record = records.read_record(folder)
-    model = training.load(folder).to(choose_device(training.work.settings.device))
+    model = training.load(folder).to(choose_device(training.config.optimisation.device))
     row: dict[str, Any] = {"policy": policy, **training.columns(training.options)}
     row |= {"qualified": record["qualified"], "seconds": record["seconds"]}
     if missed := shortfall(record):

@@ -36,21 +36,16 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from adapler import flops
-from adapler.devices import GROUP_TIMEOUT, choose_device, choose_dtype, from_main, is_main
+from adapler.devices import GROUP_TIMEOUT, choose_device, from_main, is_main
 from adapler.errors import ArgumentError, TrainingError
 from adapler.evaluation import score_by_example
 from adapler.inference import InferenceClassifier, end_autocast, predict_rows
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step
-from adapler.training.config import Execution, Optimisation
+from adapler.training.config import Optimisation
 
 STATE = "stage.json"  # in a checkpoint: seconds so far, and the stage's own state
 LIVE_WEIGHTS = "live.safetensors"  # in a checkpoint, whose model.safetensors holds the average
-
-
-def autocasts(execution: Execution) -> bool:
-    """Whether training computes in bfloat16."""
-    return choose_dtype(execution.precision, choose_device(execution.device)) == "bfloat16"
 
 
 class StageArguments(TrainingArguments):  # type: ignore[misc]
@@ -95,7 +90,7 @@ def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> StageA
         learning_rate=options.learning_rate,
         warmup_steps=options.warmup,
         weight_decay=options.weight_decay,
-        bf16=autocasts(options),
+        bf16=options.autocasts,
         seed=options.seed,
         use_cpu=choose_device(options.device).type == "cpu",
         dataloader_num_workers=options.workers,

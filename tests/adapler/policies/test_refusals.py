@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from adapler import ArgumentError
 from adapler.onnx import export_onnx
 from adapler.policies.adapler import AdapLeRTraining, Objectives
 from tests.adapler.policies.policy_models import tiny_policy
-from tests.adapler.training.common import work_of
+from tests.adapler.training.common import training_of
 from tests.conftest import random_batch
 
 
@@ -25,7 +24,9 @@ def test_onnx_graphs_are_adaplers_only(tmp_path: Path, tiny_tokenizer: Any) -> N
 def test_adapler_training_does_not_go_on_from_another_policy(tmp_path: Path) -> None:
     tiny_policy("cls_topk").save_pretrained(tmp_path)
     with pytest.raises(ArgumentError, match=r"^--model: .* has the removal policy 'cls_topk', not AdapLeR's"):
-        AdapLeRTraining(replace(work_of(options=Objectives()), start=tmp_path)).build()
+        training = training_of(AdapLeRTraining, Objectives())
+        training.start = tmp_path
+        training.build()
 
 
 def test_the_gates_of_another_policy_have_no_threshold_scale() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from adapler.predictors import PackedRow
 from adapler.training.config import Optimisation
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.adapler.policies.test_trbert import soft_model
-from tests.adapler.training.common import rows, work_of
+from tests.adapler.training.common import rows, training_of
 from tests.conftest import LAYERS, padding_of, random_batch, tiny_classifier
 
 
@@ -57,7 +56,7 @@ def training(policy: str, task: str = "tiny", **options: Any) -> Any:
     """The training of a policy with these options, others by default."""
     kind, settings = training_class(policy), Optimisation(learning_rate=1e-4)
     resolved = kind.resolve(kind.Settings(**options), task=task, settings=settings, start="nowhere")
-    return kind(work_of(policy, resolved, learning_rate=1e-4))
+    return training_of(kind, resolved, policy=policy, learning_rate=1e-4)
 
 
 def test_each_layer_draws_other_tokens() -> None:
@@ -153,7 +152,7 @@ def test_a_control_draws_with_the_seed_of_the_run() -> None:
 def test_a_fine_tuned_head_is_kept(task_folder: Path, tiny_classifier_folder: Path) -> None:
     """Also where its pooler is small, which "auto" takes for one that was never trained."""
     made = training("cls_topk")
-    made.work = replace(made.work, start=tiny_classifier_folder, task=load_task(task_folder), reinit_head="yes")
+    made.start, made.prepared.task, made.config.reinit_head = tiny_classifier_folder, load_task(task_folder), "yes"
     saved = load_file(tiny_classifier_folder / "model.safetensors")
     assert torch.equal(made.build().backbone.classifier.weight, saved["classifier.weight"])
 

@@ -15,8 +15,8 @@ import torch
 
 from adapler.cli import main
 from adapler.policies.adapler import AdapLeRTraining, Objectives
-from adapler.policies.base import Work
-from adapler.training.config import Optimisation
+from adapler.policies.base import Training
+from adapler.training.config import Optimisation, PolicyConfig, TaskOptions
 from adapler.training.trainer import PaddingCollator, StageTrainer, stage_arguments
 from tests.conftest import WORDS, tiny_adapler, tiny_classifier
 
@@ -54,20 +54,17 @@ def rows(number: int = ROWS, *, seed: int = 0) -> datasets.Dataset:
     return datasets.Dataset.from_dict(data)
 
 
-def work_of(policy: str = "adapler", options: Any = None, **settings: Any) -> Work:
-    """What a training on the tiny rows works with."""
-    return Work(
-        policy=policy,
-        options=options,
+def training_of(kind: type[Training], options: Any, *, policy: str = "adapler", **settings: Any) -> Any:
+    """A policy's training on the tiny rows."""
+    prepared = SimpleNamespace(
         task=SimpleNamespace(name="tiny", labels=("a", "b", "c")),
-        rows=datasets.DatasetDict(train=rows(), validation=rows().remove_columns("targets")),
-        tokenizer=SimpleNamespace(pad_token_id=0),
-        max_length=16,
-        start="nowhere",
-        settings=Optimisation(**settings),
-        autocast=False,
-        load_teacher=tiny_classifier,
+        encoded=datasets.DatasetDict(train=rows(), validation=rows().remove_columns("targets")),
+        encoding={"max_length": 16},
+        pad_token_id=0,
     )
+    optimisation = Optimisation(**settings)
+    config = PolicyConfig(policy=policy, output=Path("x"), task=TaskOptions(task="x"), optimisation=optimisation)
+    return kind(prepared, config, options, start="nowhere", load_teacher=tiny_classifier)
 
 
 def trainer(
@@ -91,8 +88,8 @@ def trainer(
     max_drop = options.pop("max_drop", 0.01)
     optimisation = Optimisation(**settings)
     if stage is None:
-        work = work_of(options=Objectives(policy_epochs=[optimisation.epochs], **losses), **settings)
-        stage = AdapLeRTraining(work).stages()[0]
+        objectives = Objectives(policy_epochs=[optimisation.epochs], **losses)
+        stage = training_of(AdapLeRTraining, objectives, **settings).stages()[0]
     model = tiny_adapler(eta=0.5) if model is None else model
     if stage.distils and teacher is None and losses.get("freeze_backbone"):
         teacher = model.backbone
