@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adapler.devices import Dtype
-from adapler.errors import ArgumentError, DataError, WorkerError, check_drop
+from adapler.errors import ArgumentError, DataError, WorkerError, check_drop, is_number
 from adapler.files import FORMATS, STDIN, claimed, format_of, read_rows, replacing
 from adapler.options import flag, option, record
 from adapler.text import Truncation
@@ -111,14 +111,14 @@ class PredictOptions:
         for name in ("processes", "threads", "shard_rows"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ArgumentError(f"{flag(name)}: {value} is not at least 1")
-        targets = [name for name in ("speedup", "max_drop", "milliseconds", "threshold_scale") if self._has(name)]
+        targets = {**self.target, **({} if self.threshold_scale is None else {"threshold_scale": self.threshold_scale})}
         if len(targets) > 1:
             raise ArgumentError(f"{' and '.join(map(flag, targets))}: only one of them can be given")
         if targets and self.removal == "none":
-            raise ArgumentError(f"{flag(targets[0])}: --removal none drops no tokens")
-        for name in targets:
-            if getattr(self, name) < 0 or not math.isfinite(getattr(self, name)):
-                raise ArgumentError(f"{flag(name)}: {getattr(self, name)} is not a number of at least 0")
+            raise ArgumentError(f"{flag(*targets)}: --removal none drops no tokens")
+        for name, value in targets.items():
+            if not (is_number(value) and value >= 0):
+                raise ArgumentError(f"{flag(name)}: {value} is not a number of at least 0")
         if self.max_drop is not None:
             check_drop("--max-drop", self.max_drop)
         if self.text and any(Path(text[:255]).suffix in FORMATS and Path(text[:255]).is_file() for text in self.text):
@@ -130,13 +130,10 @@ class PredictOptions:
         if self.input is not None and self.input.exists() and self.output.exists() and self.output.samefile(self.input):
             raise ArgumentError(f"--output: {self.output} is the input")
 
-    def _has(self, name: str) -> bool:
-        return getattr(self, name) is not None
-
     @property
     def target(self) -> dict[str, float]:
         """The target instead of a threshold scale, by its name; empty without one."""
-        return {n: getattr(self, n) for n in ("speedup", "max_drop", "milliseconds") if self._has(n)}
+        return {n: getattr(self, n) for n in ("speedup", "max_drop", "milliseconds") if getattr(self, n) is not None}
 
 
 # ---- rows in
@@ -361,14 +358,11 @@ class Table:
                     for part in parts:
                         writer.write_table(pq.read_table(part))
                 return
-            with partial.open("wb") as stream:
+            with partial.open("w", encoding="utf-8", newline="") as stream:
                 if self.suffix == ".csv":
-                    csv_header = ",".join(
-                        f'"{n.replace(chr(34), chr(34) * 2)}"' if set(n) & set('",\n') else n for n in self.names
-                    )
-                    stream.write(f"{csv_header}\r\n".encode())
+                    csv.writer(stream).writerow(self.names)
                 for part in parts:
-                    with part.open("rb") as source:
+                    with part.open(encoding="utf-8", newline="") as source:
                         shutil.copyfileobj(source, stream)
 
     def _schema(self) -> Any:
