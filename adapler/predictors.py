@@ -110,31 +110,6 @@ def members(owner: Tensor, sequences: int) -> Tensor:
     return owner == torch.arange(sequences, device=owner.device)[:, None]
 
 
-class Means:
-    """The mean over each sequence's tokens, weighted by their presence, of values that come a piece at a time."""
-
-    def __init__(self, row: PackedRow, *, like: Tensor) -> None:
-        segments, exact = row.segments, exact_dtype(like)
-        self._total = like.new_zeros(segments.lengths.shape[0], like.shape[1], dtype=exact)  # (B, W)
-        self._owners = iter(pieces(segments.owner))
-        self._presences = None if row.presence is None else iter(pieces(row.presence))
-        self._count = segments.lengths if row.presence is None else segment_sum(row.presence, segments)  # (B,)
-
-    def add(self, values: Tensor) -> None:
-        """Take the next of the `pieces` of the values, (t, W)."""
-        if self._presences is not None:
-            values = values * next(self._presences).to(values.dtype)[:, None]
-        owner = next(self._owners)
-        if torch.compiler.is_exporting():
-            self._total = self._total + members(owner, self._total.shape[0]).to(values.dtype) @ values
-        else:
-            self._total.index_add_(0, owner, values)
-
-    def mean(self) -> Tensor:
-        """(B, W), at least float32, when all pieces are there."""
-        return self._total / self._count[:, None]
-
-
 class Cost(NamedTuple):
     """FLOPs of a predictor's matrix products: for each token that it reads, and once for each sequence."""
 
@@ -283,12 +258,20 @@ class ContextualPredictor(Predictor):
 
         Each piece is converted once, and read twice while it is in the cache.
         """
-        units, means = [], Means(row, like=hidden)
-        for part in pieces(hidden):
-            exact = part.to(exact_dtype(part))  # (t, D)
-            units.append(self.dense(exact))
-            means.add(exact)
-        return joined(units), self.mean(means.mean())
+        segments, presence, exact = row.segments, row.presence, exact_dtype(hidden)
+        total = hidden.new_zeros(segments.lengths.shape[0], hidden.shape[1], dtype=exact)  # (B, D)
+        count = segments.lengths if presence is None else segment_sum(presence, segments)  # (B,)
+        rows = (hidden, segments.owner) if presence is None else (hidden, segments.owner, presence)
+        units = []
+        for states, owner, *weight in zip(*map(pieces, rows), strict=True):
+            states = states.to(exact)  # (t, D)
+            units.append(self.dense(states))
+            states = states * weight[0].to(exact)[:, None] if weight else states
+            if torch.compiler.is_exporting():
+                total = total + members(owner, total.shape[0]).to(exact) @ states
+            else:
+                total.index_add_(0, owner, states)
+        return joined(units), self.mean(total / count[:, None])
 
     @staticmethod
     def cost(hidden_size: int, contribution_hidden_size: int) -> Cost:

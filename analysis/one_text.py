@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones import label_names
-from adapler.backbones.targets import PREDICTED, class_index, needs_labels, target_weights
+from adapler.backbones.decomposition import PREDICTED, class_index, needs_labels, target_weights
 from adapler.contribution import threshold
 from adapler.data import match_labels
 from adapler.errors import ArgumentError, ambiguous

@@ -39,8 +39,7 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.backbones.decomposition import working_copy
-from adapler.backbones.targets import PREDICTED
+from adapler.backbones.decomposition import PREDICTED, working_copy
 from adapler.errors import ArgumentError, user_errors
 from adapler.options import option, parse, record
 from analysis.corpus import annotator_masks, load_corpus

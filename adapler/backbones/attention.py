@@ -169,14 +169,18 @@ def biased_attention(
     """
     if extra_features is None:
         extra_features = CUDA_MULTIPLE - query.shape[-1] % CUDA_MULTIPLE if query.is_cuda else 1
+    wider = _with_bias(query, key, value, key_bias / scale, features=extra_features)
+    return packed_attention(*wider, segments=segments, scale=scale)[..., :-extra_features]
+
+
+def _with_bias(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, features: int) -> tuple[Tensor, ...]:
+    """Query, key and value (B, H, N, E) with F more features, the first of which carries a bias on each key, (B, N)."""
     # Half of the smallest number, because a head adds q.k to it; its weight is 0 all the same.
-    bias = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
-    column = bias[:, None, :, None].expand(*key.shape[:-1], 1)  # (1, H, T, 1)
-    zeros = column.new_zeros(*column.shape[:-1], extra_features - 1)  # (1, H, T, F - 1)
-    query = torch.cat([query, torch.ones_like(column), zeros], dim=-1)  # (1, H, T, E + F)
-    key = torch.cat([key, column, zeros], dim=-1)  # (1, H, T, E + F)
-    value = pad(value, (0, extra_features))  # (1, H, T, E + F): fused kernels want one head size
-    return packed_attention(query, key, value, segments=segments, scale=scale)[..., :-extra_features]
+    bias = bias.clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
+    column = bias[:, None, :, None].expand(*key.shape[:-1], 1)  # (B, H, N, 1)
+    zeros = column.new_zeros(*column.shape[:-1], features - 1)  # (B, H, N, F - 1)
+    query, key = torch.cat([query, torch.ones_like(column), zeros], dim=-1), torch.cat([key, column, zeros], dim=-1)
+    return query, key, pad(value, (0, features))  # (B, H, N, E + F): fused kernels want one head size
 
 
 def adapler_attention(
@@ -312,11 +316,7 @@ def _attend(
         mask = mask + key_bias[:, None, None, :].to(query.dtype)
         return sdpa(query, key, value, mask=mask, scale=scale)
     # A mask without a gradient leaves SDPA on its fast path; the bias goes into one more feature, see biased_attention.
-    column = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
-    column = column[:, None, :, None].expand(*key.shape[:-1], 1)  # (B, H, N, 1)
-    query, key = torch.cat([query, torch.ones_like(column)], dim=-1), torch.cat([key, column], dim=-1)
-    wider = sdpa(query, key, pad(value, (0, 1)), mask=mask, scale=scale)
-    return wider[..., :-1]
+    return sdpa(*_with_bias(query, key, value, key_bias / scale, features=1), mask=mask, scale=scale)[..., :-1]
 
 
 def _padded_pairs(

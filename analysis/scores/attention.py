@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones.decomposition import accumulated
-from adapler.backbones.targets import Target
+from adapler.backbones.decomposition import Target, accumulated
 from analysis.scores.base import (
     Batch,
     LayerScores,

@@ -18,8 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from adapler.backbones import decomposition
-from adapler.backbones.decomposition import Decomposition, answering, differentiable, gradients_of, working_copy
-from adapler.backbones.targets import Target, target_weights
+from adapler.backbones.decomposition import (
+    Decomposition,
+    Target,
+    answering,
+    differentiable,
+    gradients_of,
+    target_weights,
+    working_copy,
+)
 from adapler.errors import ArgumentError
 
 Found = TypeVar("Found")

@@ -24,8 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from adapler.backbones.decomposition import eager_forward, working_copy
-from adapler.backbones.targets import Target
+from adapler.backbones.decomposition import Target, eager_forward, working_copy
 from adapler.errors import ArgumentError
 from analysis.scores.attention import roll_out
 from analysis.scores.base import (

@@ -14,8 +14,7 @@ import torch
 from captum.attr import DeepLift, GradientShap, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
 
-from adapler.backbones.decomposition import working_copy
-from adapler.backbones.targets import Target
+from adapler.backbones.decomposition import Target, working_copy
 from adapler.errors import ArgumentError
 from analysis.scores.base import Batch, LayerScores, gradient_pass, normalise, share_logits, target_value, weights_of
 from analysis.scores.inputs import (

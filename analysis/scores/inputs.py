@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from adapler.backbones import check_config, ready
-from adapler.backbones.targets import Target
+from adapler.backbones.decomposition import Target
 from adapler.errors import ArgumentError
 from adapler.passes import plain_pass
 from analysis.scores.base import Batch, LayerScores, classifier_logits, normalise, target_value, weights_of

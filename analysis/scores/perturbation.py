@@ -20,8 +20,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from adapler.backbones.decomposition import working_copy
-from adapler.backbones.targets import Target
+from adapler.backbones.decomposition import Target, working_copy
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.inputs import Presence, Removal, Sign, Token, presence, reduced, seeded
 from analysis.scores.registry import AtLeast, scoring_method

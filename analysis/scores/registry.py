@@ -38,8 +38,7 @@ from annotated_types import Ge
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from adapler.backbones.decomposition import evaluating
-from adapler.backbones.targets import GOLD, PREDICTED, needs_labels
+from adapler.backbones.decomposition import GOLD, PREDICTED, evaluating, needs_labels
 from adapler.errors import ArgumentError
 from adapler.registry import load_plugins
 from analysis.scores.base import Batch, LayerScores, normalise

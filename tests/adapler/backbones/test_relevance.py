@@ -11,8 +11,7 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
-from adapler.backbones.decomposition import KINDS, _Rules, decompose, layer_saliency, token_relevance
-from adapler.backbones.targets import target_weights
+from adapler.backbones.decomposition import KINDS, _Rules, decompose, layer_saliency, target_weights, token_relevance
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
 from tests.conftest import LAYERS, random_batch, tiny_classifier
