@@ -231,7 +231,7 @@ def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or isinstance(value, float) and math.isnan(value) or value is pd.NA
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 class _Line(BaseModel, coerce_numbers_to_str=True):
@@ -319,7 +319,7 @@ def _split_files(folder: Path) -> dict[str, Path]:
     for split, stems in _FILES.items():
         there = [path for stem in stems if (path := folder / f"{stem}.jsonl").is_file()]
         if len(there) > 1:
-            raise DataError(f"{folder}: {there[0].name} and {there[1].name} would be one split; keep one of them there")
+            raise DataError(f"{folder}: {there[0].name} and {there[1].name} would be one split")
         if there:
             found[split] = there[0]
     return found

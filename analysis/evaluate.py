@@ -31,7 +31,7 @@ from adapler.eraser import EraserCorpus, EraserExample
 from adapler.errors import ArgumentError, counted
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.passes import check_finite
-from adapler.text import check_splits_words, reading
+from adapler.text import check_splits_words
 from analysis import eraser, loading
 from analysis.alignment import (
     WindowScores,
@@ -119,7 +119,8 @@ def evaluate(
         if adapler is None and model is not None and loading.is_adapler(model):
             notes.append("model: an AdapLeR checkpoint, whose backbone is evaluated; --adapler adds its removal and cp")
         facts |= _names(model, adapler, classifier, reducer)
-        settings = _decided(settings, classifier, reducer, facts, notes)
+        settings, dtype, remarks = loading.decided(settings, classifier, reducer)
+        facts, notes = facts | {"dtype": dtype}, [*notes, *remarks]
         n_layers = int(classifier.config.num_hidden_layers)
     else:
         classifier, reducer, tokenizer = None, None, WordTokens()
@@ -553,23 +554,6 @@ def _names(model: Any, adapler: Any, classifier: Any, reducer: Any) -> dict[str,
     models = {"model": classifier, "adapler": reducer}  # folders of one name are told apart by their weights
     checksums = {key: weights_checksum(one) for key, one in models.items() if one is not None}
     return {"adapler": ours, "model": backbone, "checksums": checksums, "device": device}
-
-
-def _decided(settings: Settings, model: Any, adapler: Any, facts: dict[str, Any], notes: list[str]) -> Settings:
-    """The settings with dtype, threshold scale and length decided; facts and notes get what is to be said of it."""
-    dtype: Any
-    dtype, remark = loading.choose_format(settings.dtype, model)
-    scale, at = loading.choose_scale(adapler, threshold_scale=settings.threshold_scale, speedup=settings.speedup)
-    length = loading.input_length(model, settings.max_length)
-    notes += [remark.removeprefix("note: ")] if remark else []
-    if at is not None:
-        facts["asked_speedup"] = settings.speedup
-        view = reading({"max_length": length, "long_documents": settings.truncation})
-        notes += [text for text in (str(at), at.other_reading(view)) if text]
-    facts["max_length_of_model"] = settings.max_length is None and length < loading.MAX_LENGTH
-    if loading.in_float64(model):
-        facts["dtype"] = "float64"
-    return replace(settings, dtype=dtype, threshold_scale=scale, speedup=None, max_length=length)
 
 
 def _layers_to_write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import check_task
 from adapler.backbones.loading import is_local, load_any_classifier, read_config
 from adapler.backbones.packing import HALF
-from adapler.calibration import Choice
 from adapler.data import match_labels
 from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.embedded import CHECKPOINT
 from adapler.errors import ArgumentError
-from adapler.text import load_tokenizer
+from adapler.text import load_tokenizer, reading
 from analysis.corpus import load_corpus
+from analysis.settings import Settings
 
 __all__ = ["load_corpus", "load_models"]
 
@@ -44,47 +45,44 @@ def public_path(path: str | Path) -> str:
     return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.name
 
 
-def choose_format(dtype: str, model: Any) -> tuple[str, str | None]:
-    """The dtype that "auto", "float32" or "bfloat16" means where a model is, and a note unless it is float32.
+def decided(settings: Settings, model: Any, adapler: Any) -> tuple[Settings, str, list[str]]:
+    """The settings with dtype, threshold scale and length decided; the dtype of the model's layers; notes for a reader.
 
-    The default is float32 and not "auto": published numbers are in it, and a score that is a small difference (value
-    zeroing, attention received) loses digits in bfloat16, so that a table would depend on the machine. Weights in
-    float64 are computed with as they are. Raises ArgumentError for bfloat16 of such weights.
+    The default dtype is float32 and not "auto": published numbers are in it, and a score that is a small difference
+    (value zeroing, attention received) loses digits in bfloat16, so that a table would depend on the machine. Weights
+    in float64 are computed with as they are.
+
+    Raises ArgumentError for bfloat16 of float64 weights, a length that the model does not take, a scale or a speedup
+    without an AdapLeR model, both of them, and a speedup outside the curve that `adapler calibrate` stored.
     """
-    device = next(model.parameters()).device
-    chosen = choose_dtype(dtype, device)
-    if in_float64(model):
-        if dtype == "bfloat16":
-            raise ArgumentError("dtype: got 'bfloat16', and the model's weights are float64; give it in float32")
-        return "float32", "note: the model's weights are float64, and so is what it computes"
-    return chosen, None if dtype == "float32" else f"note: {describe_dtype(dtype, device)}"
+    device, dtype, notes = next(model.parameters()).device, settings.dtype, []  # type: Any, Any, list[str]
+    float64 = any(one.dtype == torch.float64 for one in model.parameters())
+    if float64 and dtype == "bfloat16":
+        raise ArgumentError("dtype: got 'bfloat16', and the model's weights are float64; give it in float32")
+    if float64:
+        notes.append("the model's weights are float64, and so is what it computes")
+    elif dtype != "float32":
+        notes.append(describe_dtype(dtype, device))
+    dtype = "float32" if float64 else choose_dtype(dtype, device)
+    length = input_length(model, settings.max_length)
+    scale, speedup = settings.threshold_scale, settings.speedup
+    if adapler is None and (speedup is not None or scale != 1):
+        name, value = ("speedup", speedup) if speedup is not None else ("threshold_scale", scale)
+        raise ArgumentError(f"{name}: got {value}, but there is no AdapLeR model (--adapler)")
+    if speedup is not None:
+        if scale != 1:
+            raise ArgumentError("speedup and threshold_scale: only one of them can be given")
+        choice = adapler.choose_scale(speedup=speedup)
+        scale = choice.threshold_scale
+        here = reading({"max_length": length, "long_documents": settings.truncation})
+        notes += [note for note in (str(choice), choice.other_reading(here)) if note]
+    how = replace(settings, dtype=dtype, threshold_scale=scale, speedup=None, max_length=length)
+    return how, "float64" if float64 else dtype, notes
 
 
 def uncompiled(model: Any) -> Any:
     """The model that `torch.compile` made another one of, whose modules methods read; anything else as it is."""
     return getattr(model, "_orig_mod", model)
-
-
-def in_float64(model: Any) -> bool:
-    """Whether a model has weights in float64, which autocast leaves as they are."""
-    return any(one.dtype == torch.float64 for one in model.parameters())
-
-
-def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None) -> tuple[float, Choice | None]:
-    """The threshold scale, and for a speedup instead of a scale, the expected result.
-
-    Raises ArgumentError for either without an AdapLeR model, for both, and for a speedup outside the curve that
-    `adapler calibrate` stored with the model.
-    """
-    if adapler is None and (speedup is not None or threshold_scale != 1):
-        name, value = ("speedup", speedup) if speedup is not None else ("threshold_scale", threshold_scale)
-        raise ArgumentError(f"{name}: got {value}, but there is no AdapLeR model (--adapler)")
-    if speedup is None:
-        return threshold_scale, None
-    if threshold_scale != 1:
-        raise ArgumentError("speedup and threshold_scale: only one of them can be given")
-    choice = adapler.choose_scale(speedup=speedup)
-    return choice.threshold_scale, choice
 
 
 def load_models(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -28,13 +28,13 @@ from adapler.data import match_labels
 from adapler.errors import ArgumentError, ambiguous
 from adapler.passes import check_finite
 from adapler.policies import ContributionPolicy
-from adapler.text import RUN, check_splits_words, encode, part_read, reading
+from adapler.text import RUN, check_splits_words, encode, part_read
 from analysis import loading
 from analysis.alignment import SPECIAL, Window, WordTokens, words_of
 from analysis.corpus import by_index, word_mask
 from analysis.eraser import Given, as_array
 from analysis.explanation import Explanation, MethodScores
-from analysis.scores import ScoringMethod, get_method
+from analysis.scores import ScoringMethod, get_method, get_methods
 from analysis.scores.base import check_target, in_format
 from analysis.scores.contribution import scores_of_removal
 from analysis.scoring import ScoredWindow, Scorer
@@ -144,12 +144,9 @@ def _scored(
         raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
     check_target(target, classifier.config)
     truth = None if gold is None else gold_index(gold, labels)
-    scale, choice = loading.choose_scale(adapler, threshold_scale=settings.threshold_scale, speedup=settings.speedup)
-    length, dtype = loading.input_length(classifier, settings.max_length), settings.dtype
-    dtype = cast(Any, loading.choose_format(dtype, classifier)[0])
-    text = read(parts, subject.tokenizer, max_length=length, name=name, query=query)
-    how = replace(settings, methods=[], threshold_scale=scale, speedup=None, dtype=dtype)
-    scorer = Scorer(classifier, in_format(adapler, dtype), subject.tokenizer, how)
+    how, dtype, remarks = loading.decided(settings, classifier, adapler)
+    text = read(parts, subject.tokenizer, max_length=how.max_length or 0, name=name, query=query)
+    scorer = Scorer(classifier, in_format(adapler, how.dtype), subject.tokenizer, how)
     chosen = _methods(settings.methods, subject)
     scorer.methods = {key: _with_target(method, target) for key, method in chosen.items()}
     (found,) = scorer.score([text.window], None if truth is None else [truth])
@@ -158,16 +155,13 @@ def _scored(
     if found.lengths is not None and adapler.config.policy == ContributionPolicy.name:
         # another policy's thresholds are not in the unit of its scores, which are shares of a layer
         present = torch.tensor([len(text.window), *found.lengths[:-1].tolist()])
-        thresholds = threshold(adapler.eta.detach().cpu().double(), present, scale=scale).numpy()
+        thresholds = threshold(adapler.eta.detach().cpu().double(), present, scale=how.threshold_scale).numpy()
     said = [found.logits if one is None else one for one in (found.adapler_logits, found.logits)]
     for logits in said:
         check_finite(torch.from_numpy(logits))
     prediction, full_prediction = (labels[int(logits.argmax())] for logits in said)
     probabilities, full_probabilities = (_probabilities(logits, classifier.config) for logits in said)
-    notes = [text.note, _read_by_predict(subject, text), _unknown(text, subject.tokenizer)]
-    if choice is not None:
-        at = reading({"max_length": length, "long_documents": "truncate"})
-        notes += [f"speedup {settings.speedup:g}: threshold_scale {scale:.4g}", choice.other_reading(at) or ""]
+    notes = [text.note, *remarks, _read_by_predict(subject, text), _unknown(text, subject.tokenizer)]
     if prediction != full_prediction:
         notes.append(
             f"removal changes the prediction from {full_prediction} to {prediction}; methods other than "
@@ -184,7 +178,7 @@ def _scored(
         "gold": None if truth is None else labels[truth],
         "thresholds": thresholds,
         "kept": found.retention,
-        "dtype": "float64" if loading.in_float64(classifier) else dtype,
+        "dtype": dtype,
         "methods": {key: _method_scores(key, one, found, labels, truth) for key, one in scorer.methods.items()},
         "note": "; ".join(filter(None, notes)),
     }
@@ -253,13 +247,10 @@ def _methods(wanted: Sequence[Any] | None, subject: Subject) -> dict[str, Scorin
     if wanted is None:
         first = [] if subject.adapler is None else [scores_of_removal(subject.adapler)]
         wanted = [*first, *DEFAULT_METHODS]
-    chosen: dict[str, ScoringMethod] = {}
-    for method in map(get_method, wanted):
-        if method.key in chosen:
-            raise ArgumentError(f"methods: {method.key!r} is named twice")
+    chosen = {method.key: method for method in get_methods(wanted)}
+    for method in chosen.values():
         if "adapler" in method.needs and subject.adapler is None:
-            raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, which {subject.name} is not")
-        chosen[method.key] = method
+            raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and {subject.name} is none")
     return chosen
 
 

@@ -248,7 +248,6 @@ def test_saved_scores_alone_need_no_model() -> None:
         ({"text": 3}, "text: got '3'"),
         ({"text": ["so dull .", "a joy ."]}, "text: a list is one text, word by word"),
         ({"methods": []}, None),
-        ({"methods": ["attention", "attention"]}, "methods: 'attention' is named twice"),
         ({"gold": "neutral"}, r"gold: got 'neutral', the model's classes are NEG \(0\), POS \(1\)"),
         ({"target": "gold"}, "target: got 'gold', and no gold= says which class that is"),
         ({"threshold_scale": 2.0}, "threshold_scale: got 2.0, but there is no AdapLeR model"),
