@@ -56,6 +56,7 @@ wanted = st.session_state.pop("go", None)
 for page in (page for group in pages.values() for page in group):
     if page.url_path == wanted or (wanted == "layers" and page.url_path == ""):
         st.switch_page(page, query_params={})  # None would clear those that widgets hold, which is refused
+st.components.v2.component("adapler_history", js=(markup.STATIC / "history.js").read_text())(key="history")
 tour.show()
 if chosen.url_path != "what_if":  # whose edits the address has no more
     st.session_state.pop("edits_told", None)

@@ -1,4 +1,4 @@
-"""Speed of the app in a browser, and memory of its server.
+"""Speed of the app in a browser, movement on opening, and memory of its server.
 
     python benchmarks/app.py [--interactions 200] [--seed 0]
 
@@ -45,6 +45,14 @@ USABLE = (
     "[data-testid=stButtonGroup] button",
     ".stMain :is([role=combobox], summary)",
 )
+SHIFT = """
+  window.shifts = {all: 0, sidebar: 0};
+  new PerformanceObserver(list => list.getEntries().filter(one => !one.hadRecentInput).forEach(one => {
+    shifts.all += one.value;
+    const room = part => part.node?.matches?.(":has(> [data-testid=stMain]), [data-testid=stSidebar] *");
+    if (one.sources.some(room)) shifts.sidebar += one.value;
+  })).observe({type: "layout-shift", buffered: true});
+"""
 ERRORS = "[data-testid=stException], [data-testid=stAlertContentError]"
 
 
@@ -55,12 +63,15 @@ def main() -> int:
     args = parser.parse_args()
     draw, errors, skipped = random.Random(args.seed), 0, 0
     with sync_playwright() as playwright, serve() as server:
-        page = launch(playwright).new_page()
+        browser = launch(playwright)
+        page = browser.new_page()
         for what in ("first visit", "second visit"):
             started = time.perf_counter()
             page.goto(server.url)
             settle(page)
             print(f"{what}: {time.perf_counter() - started:.1f} s, {resident(server.pid)} MB")
+        for width in (1280, 390):
+            print(f"layout shift on opening at {width} px: {shift(browser, server.url, width)}")
         for name in LINKS:
             started = time.perf_counter()
             page.get_by_role("link", name=name, exact=True).click()
@@ -85,14 +96,25 @@ def main() -> int:
     return int(errors > 0)
 
 
+def shift(browser: Any, url: str, width: int) -> str:
+    """The cumulative score, and what of it is the whole page that makes room for Streamlit's sidebar."""
+    page = browser.new_context(viewport={"width": width, "height": 844}).new_page()
+    page.add_init_script(SHIFT)
+    page.goto(url)
+    settle(page)
+    total, sidebar = page.evaluate("[shifts.all, shifts.sidebar]")
+    page.context.close()
+    return f"{total:.3f}, of it the sidebar {sidebar:.3f}"
+
+
 def interact(page: Any, draw: random.Random) -> None:
     """Whatever can be used on this screen: a link, a button, a menu, a slider, a token, a sentence."""
     if not draw.randrange(8):  # so that no view keeps it for long
         page.get_by_role("link", name=draw.choice(LINKS), exact=True).click()
         return
     found = [page.locator(selector).filter(visible=True) for selector in draw.sample(USABLE, len(USABLE))]
-    every = next(one for one in found if one.count())
-    one = every.nth(draw.randrange(every.count()))
+    every, count = next((every, count) for every in found if (count := every.count()))
+    one = every.nth(draw.randrange(count))
     kind = one.get_attribute("role") or one.evaluate("element => element.tagName.toLowerCase()")
     if kind == "slider" or one.get_attribute("type") == "range":
         for _ in range(draw.randrange(1, 6)):

@@ -316,7 +316,11 @@ export default function player({data, parentElement, setStateValue}) {
     controls.setAttribute("aria-label", "Layers");
     Object.assign(slider, {type: "range", min: least, max: last, step: 1});
     slider.setAttribute("aria-label", "Layer");
-    slider.addEventListener("input", () => { stop(); go(Number(slider.value)); });
+    slider.addEventListener("input", () => {
+        const chosen = Number(slider.value); // stopping draws the layer that was there
+        stop();
+        go(chosen);
+    });
     controls.append(toggle, button("al-step", "\u2039", "Previous layer", () => on.step(-1)), slider, button("al-step", "\u203a", "Next layer", () => on.step(1)), at);
 
     const place = make("div", story ? "al-large" : all ? "al-grid" : data.panels[0]?.title ? "al-methods" : "al-large");
