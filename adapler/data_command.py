@@ -12,10 +12,9 @@ import pandas as pd
 from adapler.data import TASKS, corpus_path, load_task
 from adapler.eraser import (
     corpus_statistics,
-    download_movies,
     find_leaks,
     find_shared,
-    install_archive,
+    install_movies,
     misquoted_note,
     read_corpus,
     sizes,
@@ -65,10 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _download(options: DownloadOptions) -> int:
-    if options.archive is None:
-        folder = download_movies(options.target, expected_sha256=options.sha256)
-    else:
-        folder = install_archive(options.archive, options.target, expected_sha256=options.sha256)
+    folder = install_movies(options.target, archive=options.archive, expected_sha256=options.sha256)
     record = json.loads((folder / "SOURCE.json").read_text(encoding="utf-8"))
     print(f"{folder}: {', '.join(f'{n} {split}' for split, n in record['examples'].items())}")
     print(f"sha256 of the archive: {record['sha256']}")

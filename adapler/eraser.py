@@ -345,62 +345,55 @@ def _checksum(splits: Mapping[str, tuple[EraserExample, ...]]) -> str:
 # ---- Download
 
 
-def download_movies(
-    target: str | os.PathLike[str] = "data/eraser", *, url: str = OFFICIAL, expected_sha256: str | None = None
-) -> Path:
-    """Download the ERASER Movie Reviews, check them and install TARGET/movies; see `install_archive`.
-
-    Raises:
-        DataError: the download fails or is cut short, or as of `install_archive`.
-    """
-    with tempfile.TemporaryDirectory(prefix="adapler-") as folder:
-        archive = Path(folder) / url.rpartition("/")[2]
-        try:
-            request = urllib.request.Request(url, headers={"User-Agent": "adapler"})
-            with urllib.request.urlopen(request, timeout=30) as response:
-                archive.write_bytes(response.read())
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise DataError(
-                f"{url}: download failed ({error}); an archive from elsewhere can be given instead: "
-                "adapler data download --archive FILE"
-            ) from error
-        return install_archive(archive, target, expected_sha256=expected_sha256, source=url)
-
-
-def install_archive(
-    archive: str | os.PathLike[str],
+def install_movies(
     target: str | os.PathLike[str] = "data/eraser",
     *,
+    archive: str | os.PathLike[str] | None = None,
+    url: str = OFFICIAL,
     expected_sha256: str | None = None,
-    source: str | None = None,
 ) -> Path:
-    """Check an archive of the movies and install it as TARGET/movies, whole or not at all.
+    """Check an archive of the ERASER Movie Reviews, and install it as TARGET/movies, whole or not at all.
 
-    TARGET/movies/SOURCE.json records source, size and sha256 of the archive. An earlier TARGET/movies is replaced.
+    The archive is a file at hand or, by default, the download. TARGET/movies/SOURCE.json records source, size and
+    sha256. An earlier TARGET/movies is replaced.
 
     Raises:
-        DataError: another sha256 than expected, or no valid corpus.
+        DataError: the download fails or is cut short, another sha256 than expected, or no valid corpus.
         ArgumentError: TARGET/movies is something else than a corpus.
     """
-    archive, destination = Path(archive), Path(target) / "movies"
+    destination = Path(target) / "movies"
     if destination.is_dir() and any(destination.iterdir()) and not has_documents(destination):
         raise ArgumentError(f"{destination}: exists and is not an ERASER corpus, choose another --target")
-    checksum = sha256_of(archive)
-    if expected_sha256 is not None and checksum != expected_sha256.strip().lower():
-        raise DataError(f"{archive.name}: sha256 is {checksum}, expected {expected_sha256}")
-    with _unpacked(archive) as folder:
-        root = _find_root(folder)
-        corpus = _read(root, name="movies")
-        record = {
-            "source": source or archive.name,
-            "bytes": archive.stat().st_size,
-            "sha256": checksum,
-            "corpus_checksum": corpus.checksum,
-            "examples": {split: len(examples) for split, examples in corpus.splits.items()},
-        }
-        with replacing(destination) as partial:
-            shutil.copytree(root, partial)
-            (partial / "SOURCE.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="adapler-") as temporary:
+        path, source = Path(temporary) / url.rpartition("/")[2], url
+        if archive is not None:
+            path, source = Path(archive), Path(archive).name
+        else:
+            try:
+                request = urllib.request.Request(url, headers={"User-Agent": "adapler"})
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    path.write_bytes(response.read())
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                raise DataError(
+                    f"{url}: download failed ({error}); an archive from elsewhere can be given instead: "
+                    "adapler data download --archive FILE"
+                ) from error
+        checksum = sha256_of(path)
+        if expected_sha256 is not None and checksum != expected_sha256.strip().lower():
+            raise DataError(f"{path.name}: sha256 is {checksum}, expected {expected_sha256}")
+        with _unpacked(path) as folder:
+            root = _find_root(folder)
+            corpus = _read(root, name="movies")
+            record = {
+                "source": source,
+                "bytes": path.stat().st_size,
+                "sha256": checksum,
+                "corpus_checksum": corpus.checksum,
+                "examples": {split: len(examples) for split, examples in corpus.splits.items()},
+            }
+            with replacing(destination) as partial:
+                shutil.copytree(root, partial)
+                (partial / "SOURCE.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return destination
 
 

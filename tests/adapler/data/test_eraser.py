@@ -17,9 +17,8 @@ from adapler.eraser import (
     EraserCorpus,
     EraserExample,
     corpus_statistics,
-    download_movies,
     find_leaks,
-    install_archive,
+    install_movies,
     merge_spans,
     misquoted_note,
     read_corpus,
@@ -245,30 +244,32 @@ def test_archives_that_cannot_be_read(tmp_path: Path) -> None:
 def test_install_an_archive(tmp_path: Path) -> None:
     archive = pack(tmp_path / "given.tar.gz", files_of(), prefix="some/movies/")
     write(tmp_path / "to" / "movies", files_of() | {"docs/old": "old"})
-    folder = install_archive(archive, tmp_path / "to")
+    folder = install_movies(tmp_path / "to", archive=archive)
     corpus = read_corpus(folder)
     assert corpus.checksum == read_corpus(archive).checksum and not (folder / "docs" / "old").exists()
     record = json.loads((folder / "SOURCE.json").read_text())
     assert record["source"] == "given.tar.gz" and record["corpus_checksum"] == corpus.checksum
     assert record["examples"] == {"train": 2, "test": 1}
-    assert install_archive(archive, tmp_path / "to", expected_sha256=record["sha256"].upper()) == folder
+    assert install_movies(tmp_path / "to", archive=archive, expected_sha256=record["sha256"].upper()) == folder
     with pytest.raises(DataError, match="sha256 is .*, expected ab"):
-        install_archive(archive, tmp_path / "other", expected_sha256="ab")
+        install_movies(tmp_path / "other", archive=archive, expected_sha256="ab")
     with pytest.raises(DataError, match="holds no examples"):
-        install_archive(pack(tmp_path / "bad.tar", files_of() | {"test.jsonl": ""}, mode="w"), tmp_path / "other")
+        install_movies(
+            tmp_path / "other", archive=pack(tmp_path / "bad.tar", files_of() | {"test.jsonl": ""}, mode="w")
+        )
     assert not (tmp_path / "other").exists()
     (tmp_path / "mine" / "movies").mkdir(parents=True)
     (tmp_path / "mine" / "movies" / "holiday.mp4").write_text("x")
     with pytest.raises(ArgumentError, match="exists and is not an ERASER corpus"):
-        install_archive(archive, tmp_path / "mine")
+        install_movies(tmp_path / "mine", archive=archive)
 
 
 def test_download(tmp_path: Path) -> None:
     archive = pack(tmp_path / "movies.tar.gz", files_of())
-    folder = download_movies(tmp_path / "to", url=archive.as_uri())
+    folder = install_movies(tmp_path / "to", url=archive.as_uri())
     assert json.loads((folder / "SOURCE.json").read_text())["source"] == archive.as_uri()
     with pytest.raises(DataError, match=r"download failed \(.*--archive FILE$"):
-        download_movies(tmp_path / "other", url=(tmp_path / "nothing.tar.gz").as_uri())
+        install_movies(tmp_path / "other", url=(tmp_path / "nothing.tar.gz").as_uri())
     assert not (tmp_path / "other").exists()
 
 
