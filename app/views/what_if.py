@@ -54,7 +54,7 @@ def _controls(document: Document, word: int | None, history: History) -> None:
 
 
 def _edit(word: int) -> None:
-    """What the controls say now: a replacement that is typed arrives together with the click on Apply, later than what
+    """The edit that the controls describe now: a replacement that is typed arrives together with the click on Apply, later than what
     was drawn. Nothing in the word's place deletes it."""
     kind = str(st.session_state.what)
     text = " ".join(str(st.session_state.get("with") or "").split()[: editing.MOST_WORDS])
