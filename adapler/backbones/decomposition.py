@@ -58,10 +58,23 @@ def target_weights(
     Raises:
         ArgumentError: a name or index that is not the model's, "gold" without labels.
     """
-    classes, contrast = _classes(target, logits.detach(), labels, id2label or {})
-    weights = torch.zeros_like(logits, requires_grad=False).scatter_(-1, classes[:, None], 1.0)
+    logits = logits.detach()
+    name, contrast = _parts(target) if isinstance(target, str) else (target, False)
+    if isinstance(name, Tensor) or name == GOLD:
+        if (given := name if isinstance(name, Tensor) else labels) is None:
+            raise ArgumentError(f"target: {target!r} needs the gold labels, and the batch has none")
+        if not 0 <= int(given.min()) <= int(given.max()) < logits.shape[-1]:
+            argument, found = "labels" if given is labels else "target", sorted(set(given.tolist()))
+            raise ArgumentError(f"{argument}: labels must be among the model's {logits.shape[-1]}, got {found}")
+        classes = given.to(logits.device)
+    elif name == PREDICTED:
+        classes = logits.argmax(-1)
+    else:
+        index = class_index(name, id2label or {}, logits.shape[-1])
+        classes = torch.full((len(logits),), index, device=logits.device)
+    weights = torch.zeros_like(logits).scatter_(-1, classes[:, None], 1.0)
     if contrast:
-        others = logits.detach().scatter(-1, classes[:, None], -torch.inf).argmax(-1)
+        others = logits.scatter(-1, classes[:, None], -torch.inf).argmax(-1)
         weights.scatter_(-1, others[:, None], -1.0)
     return weights
 
@@ -109,33 +122,6 @@ def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> in
     )
 
 
-def _classes(
-    target: Target | Tensor, logits: Tensor, labels: Tensor | None, id2label: Mapping[int, str]
-) -> tuple[Tensor, bool]:
-    """(B,) class indices, and whether the value is a contrast."""
-    n_classes = logits.shape[-1]
-    if isinstance(target, Tensor):
-        return _checked(target, "target", logits), False
-    name, contrast = _parts(target) if isinstance(target, str) else (target, False)
-    if name == PREDICTED:
-        return logits.argmax(-1), contrast
-    if name == GOLD:
-        if labels is None:
-            raise ArgumentError(f"target: {target!r} needs the gold labels, and the batch has none")
-        return _checked(labels, "labels", logits), contrast
-    index = class_index(name, id2label, n_classes)
-    return torch.full((len(logits),), index, device=logits.device), contrast
-
-
-def _checked(classes: Tensor, argument: str, logits: Tensor) -> Tensor:
-    n_classes = logits.shape[-1]
-    if int(classes.min()) < 0 or int(classes.max()) >= n_classes:
-        raise ArgumentError(
-            f"{argument}: labels must be among the model's {n_classes}, got {sorted(set(classes.tolist()))}"
-        )
-    return classes.to(logits.device)
-
-
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Within it a model is in evaluation mode; afterwards each of its modules is in the mode that it was in before.
@@ -165,7 +151,7 @@ def working_copy(model: Any) -> Any:
             if isinstance(value, Tensor):
                 shared.setdefault(id(value), _ordinary(value))
     twin = copy.deepcopy(model, shared).eval()
-    if not _answers_by_name(twin):
+    if hasattr(twin, "config"):
         twin.config.return_dict = True
     return twin
 
@@ -173,11 +159,8 @@ def working_copy(model: Any) -> Any:
 def answering(model: Any) -> Any:
     """The model itself for a pass without gradients; a working copy where it is in training mode, or where its
     configuration asks for tuples instead of outputs with names."""
-    return working_copy(model) if model.training or not _answers_by_name(model) else model
-
-
-def _answers_by_name(model: Any) -> bool:
-    return getattr(getattr(model, "config", None), "return_dict", None) is not False
+    tuples = getattr(getattr(model, "config", None), "return_dict", None) is False
+    return working_copy(model) if model.training or tuples else model
 
 
 def _ordinary(tensor: Tensor) -> Tensor:
