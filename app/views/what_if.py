@@ -54,8 +54,8 @@ def _controls(document: Document, word: int | None, history: History) -> None:
 
 
 def _edit(word: int) -> None:
-    """The edit that the controls describe now: a replacement that is typed arrives together with the click on Apply, later than what
-    was drawn. Nothing in the word's place deletes it."""
+    """Apply the edit that the controls describe: a typed replacement arrives together with the click on Apply, after
+    the page was drawn. An empty replacement deletes the word."""
     kind = str(st.session_state.what)
     text = " ".join(str(st.session_state.get("with") or "").split()[: editing.MOST_WORDS])
     _apply(word, Edit(editing.DELETE) if kind == editing.REPLACE and not text else Edit(kind, text))
