@@ -336,7 +336,7 @@ class Predicts:
     def encoding(
         self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
     ) -> Encoding:
-        """The part of a long text that this model reads: what is asked for, else as in training (run.json);
+        """The part of a long text that this model reads: as given, else as in training (run.json);
         without run.json the first wordpieces. `max_length` is at most its positions. See `choose_encoding`.
         """
         recorded = None if self._run is None else self._run[1]

@@ -146,7 +146,7 @@ class Encoded:
         return [len(row["input_ids"]) for row in self.rows]
 
     def blank(self) -> list[int]:
-        """Indices of the texts of which the tokenizer sees nothing, as of zero-width spaces; of a pair, in either."""
+        """Indices of texts without any token, such as zero-width spaces; of a pair, in either text."""
         found = set()
         for owner, one in zip(self.owners, self.encodings, strict=True):
             sequences = one.sequence_ids

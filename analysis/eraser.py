@@ -317,7 +317,7 @@ class _Row(_Faithfulness, coerce_numbers_to_str=True):
 
 
 def _apart(spans: Sequence[Span]) -> list[Span]:
-    """Spans of which those that overlap are one; ones that touch stay apart."""
+    """Merge overlapping spans; adjacent spans stay apart."""
     found: list[Span] = []
     for start, end in sorted(spans):
         if found and start < found[-1][1]:

@@ -564,7 +564,7 @@ def _layers_to_write(
     corpus: EraserCorpus,
     facts: Mapping[str, Any],
 ) -> dict[str, int]:
-    """Method -> the layer whose rationales are written, {} without a folder. ArgumentError where nobody chose one."""
+    """Method -> the layer whose rationales are written, {} without a folder. ArgumentError if none is chosen."""
     how = scorer.settings
     if not folder:
         if layers is not None or how.rationale_layer is not None:

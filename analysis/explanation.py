@@ -76,7 +76,7 @@ class MethodScores:
         return np.asarray(self.present.sum(axis=1), dtype=np.int64)
 
     def row(self, layer: int) -> int:
-        """Which row of `scores` stands for a layer of the model."""
+        """Row of `scores` for a layer of the model."""
         return layer if self.layerwise else 0
 
     def selected(self, *, present: bool = False) -> NDArray[np.bool_] | None:

@@ -161,7 +161,7 @@ class Judge:
         return rows
 
     def shapley(self, text: Text) -> list[Row]:
-        """Against the exact Shapley values of the predicted class's logit, other tokens masked."""
+        """Agreement with the exact Shapley values of the predicted class's logit, other tokens masked."""
         batch, _ = self.batch(text)
         target = self.predicted(text)
         document = presence(working_copy(self.adapler.backbone), batch, str(target), "mask")

@@ -273,7 +273,7 @@ def _is_hooked(module: nn.Module) -> bool:
 def attention_and_received(
     query: Tensor, key: Tensor, value: Tensor, *, reads: Reads, **options: Any
 ) -> tuple[Tensor, Received]:
-    """Context of the heads, (1, H, T, E), and what is read of their weights; options as of `received_attention`.
+    """Context of the heads, (1, H, T, E), and the requested part of their weights; options as for `received_attention`.
 
     Other weights are not computed: a fused kernel holds none. With a term all are computed all the same.
     """

@@ -495,7 +495,7 @@ class SpeedController:
         )
 
     def take(self, full: float, reduced: float, *, progress: float, share: float) -> None:
-        """Set phi after a batch of so many FLOPs, at a progress from 0 to 1, that is such a share of the training."""
+        """Set phi after a batch, given its FLOPs, the progress of training (0 to 1) and its share of training."""
         rate = min(1.0, share / self.MEMORY, 0.1) if self.reduced else 1.0
         self.full += rate * (full - self.full)
         self.reduced += rate * (reduced - self.reduced)

@@ -263,7 +263,7 @@ class Stage:
         return "policy" if parameter.startswith("policy.") else "backbone"
 
     def rows(self, model: Any, training: Training) -> Any:
-        """The training rows, asked for once before the first step (again after an interruption).
+        """The training rows, read once before the first step (again after an interruption).
 
         What is prepared for each token comes as a column `targets` of lists, (n,) or (K, n) for each row.
         """

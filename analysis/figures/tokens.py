@@ -375,13 +375,13 @@ def plot_heatmap(
 
 
 def token_names(document: DocumentScores, size: float) -> list[str]:
-    """The tokens as they are written along an axis, at so many points: a web address would leave no room for more."""
+    """Labels of the tokens along an axis at a font size, with long ones such as web addresses shortened."""
     widest = LONGEST_TOKEN * text_width("n", size)
     return [fitted(_text(document, token), widest, size) for token in range(len(document))]
 
 
 def _are_turned(names: Sequence[str], width: float) -> bool:
-    """Whether the tokens are too long to stand side by side in so many points."""
+    """Whether the tokens are too long to be written side by side in this width."""
     return max(_width(name) for name in names) + 2 > width / len(names)
 
 

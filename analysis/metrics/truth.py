@@ -1,4 +1,4 @@
-"""Explanations against a truth that nobody has to annotate: edits, planted words, exact Shapley values, sanity checks.
+"""Explanations compared with a truth without annotation: edits, planted words, exact Shapley values, sanity checks.
 
     n tokens (or words) of one text; scores (n,) float, of the class that the model predicts
 

@@ -112,7 +112,7 @@ def random(model: Any, batch: Batch) -> LayerScores:
 
 @scoring_method("position", reads=())
 def position(model: Any, batch: Batch) -> LayerScores:
-    """Position: the earlier a token stands, the higher it scores (the lead baseline of summarisation).
+    """Position: the earlier a token, the higher its score (the lead baseline of summarisation).
 
     Formula: score_i = (n - i) / (n (n + 1) / 2), i from 0, n tokens of the input.
     Layer: at the input. There is one score a token.

@@ -179,7 +179,7 @@ def integrated_gradients(
     reduction: Reduction = "signed",
     target: Target = "predicted",
 ) -> LayerScores:
-    """Integrated gradients: gradients of the word embeddings, integrated on the way from a masked text to the text.
+    """Integrated gradients: gradients of the word embeddings, integrated along the path from a masked text to the text.
 
     Formula: score = (x - b) * integral over a in [0, 1] of dF(b + a (x - b)) / dx, summed over the width.
         F: the target's value, x: the word embeddings, b: those of the text with every content token replaced.
@@ -235,7 +235,7 @@ def layer_integrated_gradients(
     reduction: Reduction = "signed",
     target: Target = "predicted",
 ) -> LayerScores:
-    """Integrated gradients by layer: of the input of every layer, on the way from a masked text's state to the text's.
+    """Integrated gradients by layer: of each layer's input, along the path from a masked text's state to the text's.
 
     Formula: score^l = (h^l - b^l) * integral over a in [0, 1] of dF(b^l + a (h^l - b^l)) / dh^l, summed over the width.
         b^l: the state at layer l of the text with every content token replaced. (Zero is no baseline there: next to

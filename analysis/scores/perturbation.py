@@ -1,4 +1,4 @@
-"""Tokens taken away, and the model asked again; by captum.
+"""Perturbation methods: the model is run again without some of the tokens; by captum.
 
 M content tokens of one document, B batch, N padded length
 """

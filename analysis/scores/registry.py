@@ -102,7 +102,7 @@ class ScoringMethod:
 
     @property
     def title(self) -> str:
-        """In tables and figures: what stands before the colon in the docstring's first line."""
+        """Title in tables and figures: the text before the colon in the docstring's first line."""
         head, colon, _ = self.description["Summary"].partition(": ")
         return self.stated or (head if colon and "Formula" in self.description else self.name)
 
