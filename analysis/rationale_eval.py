@@ -35,7 +35,6 @@ EXAMPLE = """python -m analysis.rationale_eval --adapler checkpoints/movies-mini
 Without arguments: the embedded checkpoint on data/eraser/movies if that is there, else on the embedded sample.
 Against truth that nobody marked (edited and planted words, Shapley values): python -m analysis.truth"""
 SUMMARY = "summary.txt"  # in the output's folder: all tables as text
-ON_SCREEN = ("average_precision", "j_present")  # the metrics whose tables fit a screen, where a report has them
 
 
 @dataclass
@@ -107,11 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         cache=None if given.no_cache else given.cache or True,
         command=public_command(sys.argv[1:] if argv is None else argv),
     )
-    shown = None if given.all_tables else [one for one in ON_SCREEN if one in report.metrics] or report.metrics[:1]
     top = header(report, loading.short_path(data))
     has_reader = False
     try:
-        print(f"{top}\n\n{report.text(shown, differences=given.all_tables)}", flush=True)
+        print(f"{top}\n\n{report.text() if given.all_tables else report.screen()}", flush=True)
         has_reader = True
     finally:  # also when the reader of the tables has left (`| head`), who may be that of the bars
         report.save(output, progress=has_reader, draw=not given.no_figures)

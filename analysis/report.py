@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from analysis.wording import HOLM_FAMILY, OF_REMOVAL, higher_is_better, judges_r
 SCHEMA = {"schema": "adapler.rationale-report", "schema_version": 3}
 COLUMNS = ("document", "method", "layer", "unit", "metric", "value")
 SIGNIFICANT = 0.05  # of Holm-adjusted p
+WIDEST = 120  # columns of a terminal, for two tables side by side
 # One of a pair alone says nothing: a method that selects no token has a perfect FPR, so none of them is marked best
 HALF_METRICS = ("fpr", "tpr", "precision", "recall")
 AT_EQUAL_FPR = "tpr_at_fpr_"  # here the other half is the same for all methods
@@ -278,24 +279,22 @@ class RationaleReport:
             official.append(Table(f"{ERASER}: {title}", names, mean))
         return [self.table(metric) for metric in self.main_metrics()] + official
 
-    def _rows(self, table: Table) -> Iterator[tuple[str, int, int]]:
-        """(method, its row, how many of the layers it has)."""
+    def _rows(
+        self, table: Table, write: Callable[[float, bool, bool], str], at_input: str = " (input)"
+    ) -> Iterator[tuple[str, list[str]]]:
+        """(method, text of each layer's cell). write: of a mean, whether it is best and whether it differs; at_input:
+        what marks a method with a meaning at the input only, whose other cells are empty."""
         for row, method in enumerate(table.methods):
-            yield method, row, self.n_layers if self.is_layerwise(method) else 1
+            layers = range(self.n_layers if self.is_layerwise(method) else 1)
+            marks = [(table.is_("best", row, layer), table.is_("differs", row, layer)) for layer in layers]
+            cells = [write(float(table.mean[row, layer]), *marks[layer]) for layer in layers]
+            if not self.is_layerwise(method):
+                cells = [cells[0] + at_input, *[""] * (self.n_layers - 1)]
+            yield method, cells
 
     def text(self, metrics: Sequence[str] | str | None = None, *, differences: bool = True) -> str:
         """Tables for a terminal of 100 columns; differences: also the reference minus each other method."""
-        blocks = []
-        for table in self.tables(metrics):
-            cells = {}
-            for method, row, width in self._rows(table):
-                numbers = [number(value) for value in table.mean[row, :width]]
-                blank = [""] * (self.n_layers - width)
-                name = method if self.is_layerwise(method) else f"{method} (input)"
-                cells[name] = [*numbers, *blank, number(_mean(table.mean[row])) if width > 1 else ""]
-            if table.title == metric_title("average_precision"):
-                cells["chance"] = [number(self.meta.get("chance_average_precision"))] * (self.n_layers + 1)
-            blocks.append(_block(table.title, cells, [*map(str, range(self.n_layers)), "mean"]))
+        blocks = [_block(table.title, self._means(table)) for table in self.tables(metrics)]
         if said := self.scopes():
             blocks.append(textwrap.fill(said, width=100))
         shown = [metrics] if isinstance(metrics, str) else metrics or self.main_metrics()
@@ -305,26 +304,46 @@ class RationaleReport:
                 tests["text"] = tests["difference"].map(number) + np.where(tests["p_holm"] < SIGNIFICANT, "*", " ")
                 wide = tests.pivot(index="method", columns="layer", values="text")
                 wide = wide.reindex(index=[one for one in self.methods if one != reference]).fillna("")
-                cells = {str(name): list(row) for name, row in zip(wide.index, wide.to_numpy(), strict=True)}
-                title = f"{metric_title(metric)}: {reference} minus the other method"
-                blocks.append(_block(title, cells, list(map(str, wide.columns))))
+                blocks.append(_block(f"{metric_title(metric)}: {reference} minus the other method", wide))
             blocks.append(textwrap.fill(self.legend(), width=100))
         return "\n\n".join(blocks)
 
+    def _means(self, table: Table) -> pd.DataFrame:
+        """The table as text, with the mean over layers and, of average precision, its level by chance."""
+        rows = {}
+        for row, (method, cells) in enumerate(self._rows(table, lambda value, *_: number(value), "")):
+            layered = self.is_layerwise(method) and self.n_layers > 1 and np.isfinite(table.mean[row]).any()
+            over = number(np.nanmean(table.mean[row])) if layered else "-" if self.is_layerwise(method) else ""
+            rows[method if self.is_layerwise(method) else f"{method} (input)"] = [*cells, over]
+        if table.title == metric_title("average_precision"):
+            rows["chance"] = [number(self.meta.get("chance_average_precision"))] * (self.n_layers + 1)
+        return pd.DataFrame.from_dict(rows, orient="index", columns=[*map(str, range(self.n_layers)), "mean"])
+
+    def screen(self) -> str:
+        """What fits a screen: average precision, with ROC-AUC beside it if the layers leave room, and one table of a
+        selection; the first main metric of a report without these."""
+        names = [one for one in ("average_precision", "roc_auc", "j_present") if one in self.metrics]
+        tables = [self.table(one) for one in names or self.main_metrics()[:1]]
+        if names[:2] == ["average_precision", "roc_auc"]:
+            frames = [self._means(table).drop(columns="mean") for table in tables[:2]]
+            beside = pd.concat(frames, axis=1, keys=[table.title for table in tables[:2]]).fillna("")
+            lines = [line.rstrip() for line in beside.to_string(line_width=WIDEST + 1).splitlines()]
+            if len(lines) == len(beside) + 2:  # else pandas has folded them
+                return "\n".join(lines) + "".join(f"\n\n{_block(one.title, self._means(one))}" for one in tables[2:])
+        return "\n\n".join(_block(table.title, self._means(table)) for table in tables)
+
     def to_markdown(self, path: str | Path | None = None, *, metrics: Sequence[str] | str | None = None) -> str:
-        """Method x layer as Markdown, one table per metric, the best of a layer in bold."""
+        """Method x layer as Markdown, one table a metric, the best of a layer in bold."""
+
+        def write(value: float, best: bool, differs: bool) -> str:
+            return (f"**{number(value)}**" if best else number(value)) + r"\*" * differs
+
         tables = self.tables(metrics)
         lines = [_markdown(part) + "\n" for part in (self.note(), self.legend(tables), self.scopes()) if part]
         for table in tables:
             heads = " | ".join(map(str, range(self.n_layers)))
             lines.append(f"**{table.title}**\n\n| layer | {heads} |\n|---|{'---:|' * self.n_layers}")
-            for method, row, width in self._rows(table):
-                texts = [number(value) for value in table.mean[row, :width]]
-                texts = [f"**{one}**" if table.is_("best", row, k) else one for k, one in enumerate(texts)]
-                texts = [one + r"\*" * table.is_("differs", row, k) for k, one in enumerate(texts)]
-                texts[0] += "" if self.is_layerwise(method) else " (input)"
-                blank = [""] * (self.n_layers - width)
-                lines.append(f"| {_markdown(method)} | {' | '.join([*texts, *blank])} |")
+            lines += [f"| {_markdown(method)} | {' | '.join(cells)} |" for method, cells in self._rows(table, write)]
             lines.append("")
         return write_text("\n".join(lines), path)
 
@@ -332,28 +351,24 @@ class RationaleReport:
         """Method x layer as LaTeX, a `table*` a metric, ready to paste; needs the package booktabs."""
         tables, name = self.tables(metrics), f"{self.meta['data']['name']}-{self.meta['split']}"
         slug = "".join(character if character.isascii() and character.isalnum() else "-" for character in name)
-        caption = " ".join(part for part in (self.note(), self.scopes(), self.legend(tables)) if part)
-        parts = []
         decimals = 3 if self.n_layers <= 12 else 2
+        size = r"\centering\small" if decimals == 3 else r"\centering\scriptsize\setlength{\tabcolsep}{2.5pt}"
+        said = " ".join(part for part in ("", self.note(), self.scopes(), self.legend(tables)) if part)
+
+        def write(value: float, best: bool, differs: bool) -> str:
+            text = number(value, decimals)
+            if text == "-":
+                return "--"
+            # \rlap: a star takes no room, so that the digits of a column stay under each other
+            return (rf"$\mathbf{{{text}}}$" if best else f"${text}$") + r"\rlap{$^*$}" * differs
+
+        parts = []
         for index, table in enumerate(tables):
-            rows = []
-            for method, row, width in self._rows(table):
-                cells = [""] * self.n_layers
-                for layer in range(width):
-                    text = number(float(table.mean[row, layer]), decimals)
-                    bold = rf"\mathbf{{{text}}}" if table.is_("best", row, layer) else text
-                    # \rlap: a star takes no room, so that the digits of a column stay under each other
-                    star = r"\rlap{$^*$}" if table.is_("differs", row, layer) else ""
-                    cells[layer] = "--" if text == "-" else f"${bold}${star}"
-                cells[0] += "" if self.is_layerwise(method) else " (input)"
-                rows.append(cells)
-            frame = pd.DataFrame(rows)
+            frame = pd.DataFrame([cells for _, cells in self._rows(table, write)])
             frame.index = pd.Index([latex_escape(self.title(method)) for method in table.methods])
-            words = f"{table.title}. {caption}" if index == 0 else f"{table.title}, as Table~\\ref{{tab:{slug}-1}}."
-            words = latex_escape(words) if index == 0 else latex_escape(table.title) + words[len(table.title) :]
+            rest = f", as Table~\\ref{{tab:{slug}-1}}." if index else latex_escape(f". {said}")
             layout: dict[str, Any] = {"column_format": f"l{'r' * self.n_layers}", "position": "t", "escape": False}
-            made = frame.to_latex(caption=words, label=f"tab:{slug}-{index + 1}", **layout)
-            size = r"\centering\small" if decimals == 3 else r"\centering\scriptsize\setlength{\tabcolsep}{2.5pt}"
+            made = frame.to_latex(caption=latex_escape(table.title) + rest, label=f"tab:{slug}-{index + 1}", **layout)
             parts.append(made.replace("{table}", "{table*}").replace("[t]", f"[t]\n{size}", 1))
         return write_text("\n".join(parts), path)
 
@@ -497,7 +512,8 @@ def latex_escape(text: str) -> str:
 
 def json_text(value: Any) -> str:
     """Strict JSON, with null for numbers that are not finite."""
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n"
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    return json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_text(text: str, path: str | Path | None) -> str:
@@ -513,16 +529,10 @@ def _markdown(text: str) -> str:
     return "".join("\\" + character if character in "|*<`\\" else character for character in text)
 
 
-def _block(title: str, cells: Mapping[str, Sequence[str]], heads: Sequence[str]) -> str:
+def _block(title: str, frame: pd.DataFrame) -> str:
     """A title and aligned columns; what is wider than 100 columns goes on below."""
-    frame = pd.DataFrame.from_dict(dict(cells), orient="index", columns=list(heads))
-    frame.columns.name = "layer"
-    lines = frame.to_string(line_width=100, col_space=5).splitlines()
+    lines = frame.rename_axis(columns="layer", index=None).to_string(line_width=100, col_space=5).splitlines()
     return "\n".join([title, *(f"  {line.rstrip()}" for line in lines)])
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 
 
 def _at(scores: Any, path: Sequence[str | int]) -> float:
@@ -532,11 +542,3 @@ def _at(scores: Any, path: Sequence[str | int]) -> float:
         except (KeyError, IndexError, TypeError):
             return math.nan
     return math.nan if scores is None else float(scores)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
