@@ -171,3 +171,15 @@ def test_a_note_says_what_must_be_known(report: RationaleReport) -> None:
     for said in ("computed in bfloat16", "AdapLeR at threshold scale 1.5", "AdapLeR CP has nothing for 2 of 5", "Few"):
         assert said in note
     assert repr(report).startswith("<RationaleReport: films_100% test, 4 documents scored, 1 skipped, 4 layers")
+
+
+def test_a_screen_has_two_rankings_side_by_side_and_one_selection() -> None:
+    plain = make_report()
+    both = np.concatenate([plain.values[..., :1], plain.values], axis=-1)  # ROC-AUC beside average precision
+    report = report_of(both, plain.meta | {"metrics": ["roc_auc", *METRICS]})
+    lines = report.screen().splitlines()
+    assert lines[0].split() == ["Average", "precision", "ROC-AUC"] and lines[1].split() == ["0", "1", "2", "3"] * 2
+    cp = next(line for line in lines if line.startswith("cp")).split()
+    assert len(cp) == 9 and cp[1:5] == cp[5:]
+    assert lines[9].startswith("J = TPR - FPR (selected at 1/n, n = tokens present") and len(lines) == 16
+    assert make_report(12).screen().splitlines()[0] == "Average precision", "below each other where they are wide"
