@@ -26,8 +26,7 @@ from analysis.metrics.plausibility import expected_average_precision, select_uni
 from analysis.metrics.registry import compute, get_metric
 from analysis.page import explanation_fragment, explanation_page
 from analysis.report import json_text, write_text
-from analysis.tokens import DocumentScores, token_text, visible
-from analysis.wording import OF_REMOVAL
+from analysis.tokens import OF_REMOVAL, DocumentScores, token_text, visible
 
 METRICS = ("average_precision", "fpr", "tpr", "j")
 SHOWN = 4  # tokens of a method in a terminal

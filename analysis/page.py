@@ -20,9 +20,13 @@ from analysis.tokens import (
     BLUE,
     FULL_SHADE,
     GREY,
+    HOLM_FAMILY,
     VIOLET,
     DocumentScores,
+    judges_rationales,
     main_method,
+    metric_title,
+    number,
     present,
     ratios,
     shade,
@@ -30,7 +34,6 @@ from analysis.tokens import (
     token_text,
     visible,
 )
-from analysis.wording import HOLM_FAMILY, judges_rationales, metric_title, number
 
 if TYPE_CHECKING:
     from analysis.explanation import Explanation, MethodScores

@@ -25,7 +25,7 @@ from analysis.corpus import default_data, load_corpus
 from analysis.evaluate import evaluate
 from analysis.report import RationaleReport
 from analysis.settings import Settings
-from analysis.wording import number
+from analysis.tokens import number
 
 __all__ = ["Settings", "evaluate", "header", "main"]
 

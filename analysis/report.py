@@ -28,8 +28,15 @@ from adapler.files import replacing
 from analysis import figures
 from analysis.metrics.registry import metric_names
 from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
-from analysis.tokens import DocumentScores
-from analysis.wording import HOLM_FAMILY, OF_REMOVAL, higher_is_better, judges_rationales, metric_title, number
+from analysis.tokens import (
+    HOLM_FAMILY,
+    OF_REMOVAL,
+    DocumentScores,
+    higher_is_better,
+    judges_rationales,
+    metric_title,
+    number,
+)
 
 SCHEMA = {"schema": "adapler.rationale-report", "schema_version": 3}
 COLUMNS = ("document", "method", "layer", "unit", "metric", "value")

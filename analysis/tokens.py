@@ -1,4 +1,4 @@
-"""One text token by token: what figures, pages and the app draw of a document.
+"""What figures, pages and tables share: a text token by token, and how metrics are called and numbers are written.
 
 L layers (L' = L, or 1 for a method with a meaning at the input only), n tokens
 """
@@ -15,8 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.wording import OF_REMOVAL
+from analysis.metrics.registry import METRICS
 
+OF_REMOVAL = ("cp", "policy")  # the scores by which a model drops tokens: among dropped tokens they have no order
+# the family of `analysis.metrics.statistics`
+HOLM_FAMILY = "Holm-adjusted over the metric's cells, random scores and repeated methods left out"
+TITLES = {
+    "average_precision": "Average precision",
+    "fpr": "FPR",
+    "tpr": "TPR",
+    "j": "J = TPR - FPR",
+    "aopc_comprehensiveness": "Comprehensiveness (AOPC)",
+    "aopc_sufficiency": "Sufficiency (AOPC), lower is better",
+}
+LEVELS = {
+    "": "selected at 1/n, n = tokens of the input",
+    "_present": "selected at 1/n, n = tokens present at the layer",
+    "_content": "selected at 1/n, n = content tokens, scores renormalised over them",
+}
 # The colours of tokens, everywhere
 AMBER = "#E68900"  # score; signed scores: for the target
 VIOLET = "#5E3C99"  # signed scores: against the target
@@ -72,20 +88,20 @@ class DocumentScores:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; a float32 is written with the fewest digits that give it back."""
         row: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        row["tokens"], row["words"], row["rationale"] = (list(self.tokens), self.words.tolist(), _bits(self.rationale))
+        row |= {
+            "tokens": list(self.tokens),
+            "words": self.words.tolist(),
+            "rationale": self.rationale.astype(int).tolist(),
+        }
         row["scores"] = {
             name: [[float(str(value)) for value in line] for line in rows] for name, rows in self.scores.items()
         }
-        row["retention"] = None if self.retention is None else _bits(self.retention)
+        row["retention"] = None if self.retention is None else self.retention.astype(int).tolist()
         return row
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> DocumentScores:
         return cls(**row)
-
-
-def _bits(mask: NDArray[np.bool_]) -> list[Any]:
-    return list(mask.astype(int).tolist())
 
 
 def readable_tokens(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
@@ -180,3 +196,30 @@ def main_method(document: DocumentScores) -> str:
     if not names:
         raise ArgumentError(f"document {document.id}: no scores to draw")
     return names[0]
+
+
+def metric_title(metric: str) -> str:
+    """`fpr_present` -> "FPR (selected at 1/n, n = tokens present at the layer)"."""
+    base, sign, variant = metric.partition("_")
+    if base in ("fpr", "tpr", "j") and sign + variant in LEVELS:
+        return f"{TITLES[base]} ({LEVELS[sign + variant]})"
+    return TITLES.get(metric) or (METRICS[metric].title if metric in METRICS else metric.replace("_", " "))
+
+
+def higher_is_better(metric: str) -> bool:
+    return METRICS[metric].higher_is_better if metric in METRICS else True
+
+
+def judges_rationales(metrics: Sequence[str]) -> bool:
+    """Whether one of the metrics needs human rationales; an unknown metric is taken to need them."""
+    return any(metric not in METRICS or METRICS[metric].needs_rationale for metric in metrics)
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """.254, -.031, 1.000; "-" where undefined."""
+    if value is None or math.isnan(value):
+        return "-"
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")  # no "-.000"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text

@@ -24,15 +24,12 @@ from analysis.figures.curves import (
     correlation_layers,
     faithfulness_figure,
     faithfulness_layers,
-    plot_correlation,
-    plot_faithfulness,
-    plot_precision_recall,
     precision_recall_figure,
 )
-from analysis.figures.layers import agreement_figure, lengths_figure, plot_lengths, plot_metric
-from analysis.figures.style import STYLE, VENUES, PaperFigure, select
-from analysis.figures.tokens import document_figure, heatmap_figure, plot_bars, plot_document, plot_heatmap
-from analysis.figures.tradeoff import plot_tradeoff, read_tradeoff, tradeoff_figure
+from analysis.figures.layers import agreement_figure, lengths_figure
+from analysis.figures.style import STYLE, VENUES, select
+from analysis.figures.tokens import document_figure, heatmap_figure
+from analysis.figures.tradeoff import read_tradeoff, tradeoff_figure
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport
@@ -41,18 +38,8 @@ __all__ = [
     "FORMATS",
     "STYLE",
     "VENUES",
-    "PaperFigure",
     "draw",
     "kinds",
-    "plot_bars",
-    "plot_correlation",
-    "plot_document",
-    "plot_faithfulness",
-    "plot_heatmap",
-    "plot_lengths",
-    "plot_metric",
-    "plot_precision_recall",
-    "plot_tradeoff",
     "read_tradeoff",
     "save_all",
     "save_figure",

@@ -32,7 +32,7 @@ from analysis.figures.style import (
     venue,
 )
 from analysis.metrics.plausibility import RECALL_GRID
-from analysis.wording import number
+from analysis.tokens import number
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport

@@ -26,7 +26,7 @@ from analysis.figures.style import (
     text_width,
     venue,
 )
-from analysis.wording import higher_is_better, metric_title
+from analysis.tokens import higher_is_better, metric_title
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport
@@ -41,15 +41,7 @@ INTERVAL = 0.9  # points, the width of an interval's line
 CHANCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "linestyle": (0, (6, 2)), "zorder": 2}
 
 
-def plot_metric(
-    report: RationaleReport,
-    metric: str,
-    ax: Axes,
-    *,
-    methods: Sequence[str] | str | None = None,
-    bands: bool = True,
-    chance: bool = True,
-) -> None:
+def plot_metric(report: RationaleReport, metric: str, ax: Axes, *, methods: Sequence[str] | str | None = None) -> None:
     """One line a method: the metric's mean by layer with its 95 % band, and chance: the expected AP, 0 for J, and for
     other metrics the row of `random`, where the report has it.
 
@@ -60,7 +52,7 @@ def plot_metric(
         raise ArgumentError(f"panel {metric!r} is not in the report, which has {', '.join(report.metrics)}")
     summary = report.summary()
     summary = summary[summary["metric"] == metric]
-    level = _chance(report, metric) if chance else None
+    level = _chance(report, metric)
     chosen = select(report, methods)
     at_input = [method for method in chosen if not report.is_layerwise(method)]
     positions = dict(zip(at_input, _input_positions(report.n_layers, len(at_input)), strict=True))
@@ -70,14 +62,13 @@ def plot_metric(
         rows = summary[summary["method"] == method].sort_values("layer")
         style: dict[str, Any] = {"zorder": 3, **EDGE, **look, "label": label(report, method)}
         if method in at_input:
-            _plot_input(ax, rows, style, positions[method], bands=bands)
+            _plot_input(ax, rows, style, positions[method])
             continue
         layers = rows["layer"].to_numpy()
         if method == "random":  # no constant is chance at a selection at 1/n: its own row is
             style |= {**CHANCE, "marker": "" if len(layers) > 1 else "_", "label": "Chance"}
         ax.plot(layers, rows["mean"].to_numpy(), clip_on=False, **style)
-        if bands:
-            plot_intervals(ax, layers, rows, color=look["color"], alpha=0.2 if len(chosen) <= MANY else 0.08)
+        plot_intervals(ax, layers, rows, color=look["color"], alpha=0.2 if len(chosen) <= MANY else 0.08)
     if level is not None:
         ax.axhline(level, **CHANCE, label="Chance")
     ax.set_title(_axis_title(metric), loc="left")
@@ -99,12 +90,11 @@ def plot_intervals(
         ax.vlines(np.asarray(x)[alone], low[alone], high[alone], color=color, linewidth=INTERVAL, zorder=2)
 
 
-def _plot_input(ax: Axes, rows: pd.DataFrame, style: dict[str, Any], x: float, *, bands: bool) -> None:
+def _plot_input(ax: Axes, rows: pd.DataFrame, style: dict[str, Any], x: float) -> None:
     mean, low, high = (float(rows[name].iloc[0]) for name in ("mean", "low", "high"))
     look = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 0.8}
     ax.axhline(mean, **look, alpha=0.75, zorder=2)
-    if bands:
-        ax.plot([x, x], [low, high], color=style["color"], linewidth=INTERVAL, solid_capstyle="butt", zorder=3)
+    ax.plot([x, x], [low, high], color=style["color"], linewidth=INTERVAL, solid_capstyle="butt", zorder=3)
     ax.plot([x], [mean], clip_on=False, **{**style, "markeredgewidth": 0})
 
 

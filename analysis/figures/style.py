@@ -23,7 +23,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adapler.errors import ArgumentError
-from analysis.wording import number
+from analysis.tokens import number
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport
@@ -276,22 +276,12 @@ def room_for_legend(figure: Figure, names: Sequence[str], *, most_columns: int |
     """The names, cut to the figure's width, and how many columns of a legend they take; the figure grows by the rows
     that its height has no room for."""
     size, width = float(STYLE["legend.fontsize"]), figure.get_figwidth()
-    names = [fitted(name, 72 * width - size - _sample_width(size), size) for name in names]
-    n_columns = min(most_columns or len(names), legend_columns(names, width))
+    sample = size * float(LEGEND["handlelength"] + LEGEND["handletextpad"])  # points of an item without its name
+    gap = size * float(LEGEND["columnspacing"])
+    names = [fitted(name, 72 * width - size - sample, size) for name in names]
+    widest = sample + max(text_width(name, size) for name in names)
+    fit = max(1, int((72 * width - size + gap) // (widest + gap)))
+    n_columns = min(most_columns or len(names), -(-len(names) // -(-len(names) // fit)))  # none of them half empty
     more = max(0, -(-len(names) // n_columns) - LEGEND_ROWS)
     figure.set_size_inches(width, figure.get_figheight() + more * size * (1 + LEGEND["labelspacing"]) / 72)
     return names, n_columns
-
-
-def _sample_width(size: float) -> float:
-    """Points of a legend's item without its name."""
-    return size * float(LEGEND["handlelength"] + LEGEND["handletextpad"])
-
-
-def legend_columns(names: Sequence[str], width: float) -> int:
-    """Number of legend columns that fit into `width` inches without half-empty columns."""
-    size = float(STYLE["legend.fontsize"])
-    gap = size * float(LEGEND["columnspacing"])
-    widest = _sample_width(size) + max(text_width(name, size) for name in names)
-    fit = max(1, int((72 * width - size + gap) // (widest + gap)))
-    return -(-len(names) // -(-len(names) // fit))

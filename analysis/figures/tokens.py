@@ -43,6 +43,7 @@ from analysis.tokens import (
     BLUE,
     FULL_SHADE,
     GREY,
+    OF_REMOVAL,
     VIOLET,
     DocumentScores,
     main_method,
@@ -51,7 +52,6 @@ from analysis.tokens import (
     shade,
     token_text,
 )
-from analysis.wording import OF_REMOVAL
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport
@@ -92,14 +92,18 @@ class Panel:
     """One document under one method, in a figure of passages.
 
     layers     those to draw; default: six, the first and the last among them
-    layerwise  whether the method has a meaning at every layer; default: whether it has scores of several
+    layerwise  whether the method has a meaning at every layer
     """
 
     document: DocumentScores
-    method: str | None = None
+    method: str
     title: str = ""
     layers: Sequence[int] | None = None
-    layerwise: bool | None = None
+    layerwise: bool = True
+
+    def shown(self) -> tuple[int, ...]:
+        n_layers = len(ratios(self.document, self.method))
+        return chosen_layers(self.layers, some_layers(n_layers, 6), n_layers)
 
 
 def passage(document: DocumentScores, *, width: float, n_lines: int, start: int | None = None) -> list[Placed]:
@@ -115,12 +119,10 @@ def passage(document: DocumentScores, *, width: float, n_lines: int, start: int 
     if not begins:
         raise ArgumentError(f"document {document.id}: no token of the text to draw")
     if start is not None:
-        found = np.flatnonzero(words == start)
-        if start < 0 or not len(found):
-            raise ArgumentError(
-                f"start: word {start} is not in document {document.id}, whose words end at {max(words)}"
-            )
-        return _layout(document, int(found[0]), width=width, n_lines=n_lines)
+        if start < 0 or start not in words:
+            here = f"document {document.id}, whose words end at {max(words)}"
+            raise ArgumentError(f"start: word {start} is not in {here}")
+        return _layout(document, words.tolist().index(start), width=width, n_lines=n_lines)
     sentences = [token for token in begins if token == begins[0] or document.tokens[token - 1] in (".", "!", "?")]
     starts = sentences if len(sentences) > 1 else begins
     last, best = int(np.flatnonzero(words >= 0)[-1]), list[Placed]()
@@ -192,10 +194,8 @@ def passages_figure(
     options: dict[str, Any] = {"n_lines": n_lines, "start": start}
     heights = []  # points
     for panel in panels:
-        method = panel.method or main_method(panel.document)
-        rows = len(_layers_of(panel.document, method, panel.layers))
         placed = passage(panel.document, width=72 * width - LABEL - _margin(), **options)
-        heights.append(rows * _row_height(placed) - 2)
+        heights.append(len(panel.shown()) * _row_height(placed) - 2)
     heights[-1] += LINE + ROW_GAP if key else 0
     total = sum(heights) + sum(TITLE for panel in panels if panel.title) + 6 * (len(panels) - 1)
     figure = PaperFigure(figsize=(width, total / 72))
@@ -203,9 +203,7 @@ def passages_figure(
     for index, (panel, height) in enumerate(zip(panels, heights, strict=True)):
         top -= TITLE if panel.title else 0
         ax = figure.add_axes((0, (top - height) / total, 1, height / total))
-        keyed = key and index == len(panels) - 1
-        how: Any = {"method": panel.method, "layers": panel.layers, "layerwise": panel.layerwise}
-        plot_document(panel.document, ax, key=keyed, unit=unit, **how, **options)
+        plot_document(panel, ax, key=key and index == len(panels) - 1, unit=unit, **options)
         if panel.title:
             ax.set_title(literal(fitted(panel.title, 72 * width, float(STYLE["axes.titlesize"]))), loc="left")
         top -= height + 6
@@ -225,33 +223,21 @@ def document_figure(
     and unit of `plot_document`."""
     document = pick(report, example)
     method = method or main_method(document)
-    return passages_figure(
-        [Panel(document, method, layers=layers, layerwise=report.is_layerwise(method))], style=style, **options
-    )
+    panel = Panel(document, method, layers=layers, layerwise=report.is_layerwise(method))
+    return passages_figure([panel], style=style, **options)
 
 
 def plot_document(
-    document: DocumentScores,
-    ax: Axes,
-    *,
-    method: str | None = None,
-    layers: Sequence[int] | None = None,
-    n_lines: int = 3,
-    start: int | None = None,
-    key: bool = False,
-    unit: str = "tokens",
-    layerwise: bool | None = None,
+    panel: Panel, ax: Axes, *, n_lines: int = 3, start: int | None = None, key: bool = False, unit: str = "tokens"
 ) -> None:
     """A passage at each layer: shades for the scores, human rationale underlined, dropped tokens pale.
 
     ax: its size on paper decides what fits. start: the word that the passage begins with, see `passage`.
     key: a line below that says what shade, paleness and underline mean. unit: what the tokens are called.
-    layerwise: whether the method has a meaning at every layer; default: whether it has scores of several.
     Tokens are dropped for `cp` and `policy` only; the other methods score a model that keeps all of them.
     """
-    method = method or main_method(document)
+    document, method = panel.document, panel.method
     values = ratios(document, method)
-    layerwise = len(values) > 1 if layerwise is None else layerwise
     extent = ax.get_window_extent()
     width, height = (side * 72 / ax.figure.dpi for side in (extent.width, extent.height))
     ax.set(xlim=(0, width), ylim=(height, 0))
@@ -266,11 +252,11 @@ def plot_document(
         boxes.append((Rectangle((x, base - SHADE_ABOVE), wide, SHADE_HEIGHT), color))
 
     top = 0.0
-    for layer in _layers_of(document, method, layers):
+    for layer in panel.shown():
         base = top + FIRST_BASE
         if top:
             ax.plot([0, width], [top - 2.6] * 2, color="0.85", linewidth=0.4)
-        name = f"Layer {layer}" if layerwise else "Input"
+        name = f"Layer {layer}" if panel.layerwise else "Input"
         ax.text(0, base, name, size=TEXT_SIZE + 0.5, weight="bold", **TEXT)
         if kept is not None:
             count = int(kept[layer].sum())
@@ -318,11 +304,6 @@ def plot_document(
         PatchCollection([one for one, _ in boxes], facecolors=colors, linewidths=0, zorder=0), autolim=False
     )
     ax.add_collection(LineCollection(lines, colors=BLUE, linewidths=1.0, zorder=2), autolim=False)
-
-
-def _layers_of(document: DocumentScores, method: str, layers: Sequence[int] | None) -> tuple[int, ...]:
-    n_layers = len(ratios(document, method))
-    return chosen_layers(layers, some_layers(n_layers, 6), n_layers)
 
 
 def _same_word(document: DocumentScores, token: int, other: int) -> bool:

@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
-from analysis.figures import STYLE, plot_bars, plot_document, tokens
-from analysis.figures.tokens import DARKEST, Level, Panel, passages_figure
+from analysis.figures import STYLE, tokens
+from analysis.figures.tokens import DARKEST, Level, Panel, passages_figure, plot_bars, plot_document
 from analysis.report import RationaleReport
 from analysis.tokens import (
     AMBER,
@@ -104,7 +104,7 @@ def test_a_word_wider_than_a_line_stays_within_the_figure(pieces: tuple[str, ...
     document = DocumentScores("x", ("[CLS]", *pieces, "[SEP]"), words, words == 1, scores, np.ones((1, len(words))))
     figure = Figure(figsize=(3, 1), dpi=300)
     with matplotlib.rc_context(STYLE):
-        plot_document(document, ax := figure.add_axes((0, 0, 1, 1)), n_lines=3)
+        plot_document(Panel(document, "cp"), ax := figure.add_axes((0, 0, 1, 1)), n_lines=3)
         figure.draw_without_rendering()
         drawn = [text for text in ax.texts if text.get_text().startswith("z")]
         assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in drawn)
