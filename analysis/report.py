@@ -334,7 +334,7 @@ class RationaleReport:
         if names[:2] == ["average_precision", "roc_auc"]:
             frames = [self._means(table).drop(columns="mean") for table in tables[:2]]
             beside = pd.concat(frames, axis=1, keys=[table.title for table in tables[:2]]).fillna("")
-            lines = [line.rstrip() for line in beside.to_string(line_width=WIDEST + 1).splitlines()]
+            lines = [f"  {line.rstrip()}" for line in beside.to_string(line_width=WIDEST + 1).splitlines()]
             if len(lines) == len(beside) + 2:  # else pandas has folded them
                 return "\n".join(lines) + "".join(f"\n\n{_block(one.title, self._means(one))}" for one in tables[2:])
         return "\n\n".join(_block(table.title, self._means(table)) for table in tables)

@@ -433,8 +433,8 @@ def density_size(density: float, n: int) -> int:
 def _top_k(
     truth: NDArray[np.bool_], values: NDArray[np.float64], k: int, *, positive_only: bool
 ) -> tuple[int, int, int, int, int]:
-    """Counts of the k best tokens: k, the sure hits above the edge, the number taken of the tokens tied with the k-th
-    score, the number of these, and their hits."""
+    """Counts of the k best tokens: how many they are, the sure hits above the edge, and how many are taken of how many
+    tokens with the k-th score, of which how many are in the rationale."""
     k = min(_size(k), int((values > 0).sum()) if positive_only else len(values))
     if k == 0:
         return 0, 0, 0, 1, 0

@@ -179,7 +179,7 @@ def test_a_screen_has_two_rankings_side_by_side_and_one_selection() -> None:
     report = report_of(both, plain.meta | {"metrics": ["roc_auc", *METRICS]})
     lines = report.screen().splitlines()
     assert lines[0].split() == ["Average", "precision", "ROC-AUC"] and lines[1].split() == ["0", "1", "2", "3"] * 2
-    cp = next(line for line in lines if line.startswith("cp")).split()
+    cp = next(line for line in lines if line.startswith("  cp ")).split()
     assert len(cp) == 9 and cp[1:5] == cp[5:]
     assert lines[9].startswith("J = TPR - FPR (selected at 1/n, n = tokens present") and len(lines) == 16
     assert make_report(12).screen().splitlines()[0] == "Average precision", "below each other where they are wide"
