@@ -407,7 +407,7 @@ class RationaleReport:
             if scope := self.meta.get("scopes", {}).get(method):
                 known.setdefault(scope, []).append(self.title(method))
         said = "; ".join(f"{', '.join(names)}: {scope}" for scope, names in known.items())
-        return f"What a score at one layer is about - {said}." if said else ""
+        return f"Scope of a score at one layer: {said}." if said else ""
 
     def note(self) -> str:
         """Notes on the data that a reader of the numbers must know."""
