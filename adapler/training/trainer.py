@@ -329,7 +329,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                 autocast=self.compute_loss_context_manager,
                 run_backward=self.accelerator.backward,
                 generator=self._generator(),
-                reduced=lambda values: self.accelerator.reduce(values.to(self.accelerator.device)),
+                reduced=self._reduced,
                 taught=taught[0],
                 taught_states=taught[1],
             )
@@ -342,6 +342,11 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                     gradient /= self.accelerator.num_processes
         reported: Tensor = share * loss.detach()
         return reported
+
+    def _reduced(self, values: Tensor) -> Tensor:
+        """The sum over processes; of one process the values as they are, which may be float64 beside an MPS device."""
+        several = self.accelerator.num_processes > 1
+        return self.accelerator.reduce(values.to(self.accelerator.device)) if several else values
 
     def _generator(self) -> torch.Generator:
         """Its seed is made of the run's seed, the step, the forward pass in it, and the process."""
