@@ -53,6 +53,8 @@ TASKS = {
     "sst2": Task("sst2", 2, 4000),
     "ag_news": Task("ag_news", 2, 4000, 500),
     "mrpc": Task("mrpc", 3, metric="f1"),
+    "news20": Task("news20", 4, 4000, 500),
+    "imdb_full": Task("imdb_full", 2, 4000, 500),
     "imdb": Task("imdb", 3),
     "dbpedia14": Task("dbpedia14_subset", 2, 4000, 500),
     "qnli": Task("qnli_dev", 3),
