@@ -104,7 +104,9 @@ def test_a_permutation_is_the_exact_test_of_few_examples(metric: str) -> None:
 def test_pages_say_what_was_missed_and_who_is_better(results: Path) -> None:
     assert tradeoff.main(["--results", str(results)]) == 0
     text = (results / "table.md").read_text()
-    assert "| AdapLeR (ours) |  | **90.0 (4.00x; 2)** > 1 |" in text and "| AdapLeR (ours) |  | 80.0 (2.10x; 1) |" in text
+    assert (
+        "| AdapLeR (ours) |  | **90.0 (4.00x; 2)** > 1 |" in text and "| AdapLeR (ours) |  | 80.0 (2.10x; 1) |" in text
+    )
     assert "| LTP |  | 87.5 (4.00x; 2, missed) |" in text and "| PoWER-BERT |  | 50.0 (4.00x; 2) |" in text
     assert (results / "losses.png").stat().st_size > 10_000
     assert len(pd.read_csv(results / "table.csv")) == 10
