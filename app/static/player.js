@@ -354,11 +354,14 @@ export default function player({data, parentElement, setStateValue}) {
     };
     root.replaceChildren(...(all || last === 0 ? [] : [controls]), place, detail, live);
     rebuild();
-    if (document.activeElement === document.body) { // a page that has just opened: the first Tab comes to Play
-        controls.tabIndex = -1;
+    controls.tabIndex = -1;
+    const begin = () => { // on a page that has just opened, as soon as it is seen, the first Tab comes to Play
+        if (document.activeElement !== document.body) return;
         controls.focus({preventScroll: true});
-        controls.blur();
-    }
+        if (document.activeElement === controls) controls.blur();
+        else if (controls.isConnected) setTimeout(begin, 100);
+    };
+    begin();
     if (play && !all) start();
     return root.ends = () => { if (!root.isConnected) clearInterval(timer); };
 }
