@@ -29,9 +29,7 @@ def show() -> None:
     with st.container(horizontal=True, border=True, vertical_alignment="center", key="tour-strip"):
         st.markdown(f"{step + 1} of {len(STEPS)}. {said}")
         last = step + 1 == len(STEPS)
-        st.button(
-            "Done" if last else "Next", key="tour-next", type="primary", on_click=_go, args=[None if last else step + 1]
-        )
+        st.button("Done" if last else "Next", key="tour-next", on_click=_go, args=[None if last else step + 1])
         if not last:
             st.button("Close", key="tour-close", on_click=_go, args=[None])
 

@@ -8,7 +8,7 @@ from adapler.errors import AdapLeRError
 from app import context as shared
 from app import edits as editing
 from app import loading, markup, player
-from app.context import Context, read_text
+from app.context import KEPT, Context, read_text
 from app.documents import Document
 from app.edits import Edit, History
 from app.joining import join_words
@@ -43,11 +43,11 @@ def _show(context: Context) -> None:
 
 def _controls(document: Document, word: int | None, history: History) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kind = st.pills("What happens", editing.KINDS, default=editing.DELETE, key="what", required=True)
+        kind = st.pills("What happens", editing.KINDS, default=editing.DELETE, key="what", required=True, **KEPT)
         if kind == editing.REPLACE:
-            st.text_input("by", key="with", max_chars=200, width=160)
+            st.text_input("by", key="with", max_chars=200, width=160, **KEPT)
         label = "Apply" if word is None else markup.literal(f"Apply to {document.words[word]}")
-        st.button(label, key="apply", type="primary", disabled=word is None, on_click=_edit, args=[word])
+        st.button(label, key="apply", disabled=word is None, on_click=_edit, args=[word])
         st.button("Undo", key="undo", disabled=len(history) < 2, on_click=_undo)
         st.button("Redo", key="redo", disabled=not st.session_state.undone, on_click=_redo)
         st.button("Start over", key="reset", disabled=not history[-1], on_click=_apply, args=[None, None])
