@@ -28,7 +28,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
-from statsmodels.stats.multitest import multipletests
+
+from analysis.metrics.statistics import holm
 
 SPEEDS, NEAR, FURTHEST = (2.0, 3.0, 4.0, 6.0), 0.1, 1.2
 CLASSIFIER, OURS = "classifier", "adapler"
@@ -204,9 +205,9 @@ def tests(results: Path, points: pd.DataFrame) -> pd.DataFrame:
             )
     table = pd.DataFrame(rows)
     if len(table):
-        holm = table.groupby([*STUDY, "speed"]).p.transform(lambda p: multipletests(p, method="holm")[1])
+        adjusted = table.groupby([*STUDY, "speed"]).p.transform(holm)
         signs = table.by_seed.map(lambda text: len({one[0] for one in text.split()}) == 1)
-        table["p_holm"], table["significant"] = holm, (holm < 0.05) & signs
+        table["p_holm"], table["significant"] = adjusted, (adjusted < 0.05) & signs
     return table
 
 

@@ -158,7 +158,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     """
     adjusted = np.array(p, dtype=np.float64)
     known = ~np.isnan(adjusted)
-    values = adjusted[known]  # statsmodels' multipletests would collect garbage, .2 s a call
+    values = adjusted[known]
     order = np.argsort(values)
     values[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
     adjusted[known] = values
