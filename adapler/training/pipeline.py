@@ -613,18 +613,19 @@ def run(config: RunConfig) -> pd.DataFrame:
     return table
 
 
-def speed_up(config: Any) -> Path:
-    """A fine-tuned classifier, post hoc to a target speedup, with its calibration; the folder of the model."""
+def speed_up(config: Any) -> None:
+    """The command `adapler speed-up`: a fine-tuned classifier, post hoc to a target speedup, calibrated. The output
+    folder is the model; what the training needs to resume is in `training` within it."""
     from adapler.training.evaluation import run_calibrate
 
     kind, output, options = training_class("adapler"), Path(config.output), config.optimisation
     point: Any = kind.Settings
-    point = point(target_speedup=[config.target_speedup], freeze_backbone=True)
-    run(RunConfig(classifier=config.model, output=output, task=config.task, optimisation=options, training=point))
-    folder = output / kind.point_name("adapler", point)
+    point, steps = point(target_speedup=[config.target_speedup], freeze_backbone=True), output / "training"
+    run(RunConfig(classifier=config.model, output=steps, task=config.task, optimisation=options, training=point))
     if is_main():
+        made = steps / kind.point_name("adapler", point)
+        shutil.copytree(made, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns(records.DONE))
         inference = Inference(device=options.device, seed=options.seed)
-        run_calibrate(CalibrateConfig(model=str(folder), task=config.task, execution=inference))
-        print(f"the faster model is in {folder}")
-        print(f'pipeline("text-classification", model="{folder}") loads it after `import adapler`', file=sys.stderr)
-    return folder
+        run_calibrate(CalibrateConfig(model=str(output), task=config.task, execution=inference))
+        print(f"the faster model is in {output}")
+        print(f'pipeline("text-classification", model="{output}") loads it after `import adapler`', file=sys.stderr)
