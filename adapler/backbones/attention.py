@@ -36,13 +36,18 @@ def sdpa(
     query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
     """SDPA of sequences of one length, (B, H, N, E), in the dtype whose gradient is fast (see `SHORT`)."""
-    slow = query.device.type == "cpu" and query.dtype in HALF and query.shape[-2] < SHORT
-    if not (slow and (query.requires_grad or key.requires_grad or value.requires_grad)):
+    if not _slow_gradient(query, key, value):
         return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
     mask = mask.float() if mask is not None and mask.is_floating_point() else mask
     with torch.autocast("cpu", enabled=False):
         found = scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask, scale=scale)
     return found.to(query.dtype)
+
+
+def _slow_gradient(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    if query.device.type != "cpu" or query.dtype not in HALF or query.shape[-2] >= SHORT:
+        return False
+    return query.requires_grad or key.requires_grad or value.requires_grad
 
 
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
@@ -233,7 +238,15 @@ def adapler_attention(
         out = packed_attention(query, key, value, segments=segments, scale=scale)
     else:
         options = {"scaling": scaling, "dropout": dropout, **kwargs}
-        return cast(tuple[Tensor, None], sdpa_attention_forward(module, query, key, value, attention_mask, **options))
+        if not _slow_gradient(query, key, value):
+            return cast(
+                tuple[Tensor, None], sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+            )
+        mask = attention_mask
+        mask = mask.float() if mask is not None and mask.is_floating_point() else mask
+        with torch.autocast("cpu", enabled=False):
+            out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **options)
+        return out.to(query.dtype), None
     return out.transpose(1, 2).contiguous(), None  # (B, N, H, E)
 
 

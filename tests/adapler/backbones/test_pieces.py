@@ -118,3 +118,22 @@ def test_short_sequences_that_learn_are_attended_to_in_float32(
     for one, other in zip(given, exact, strict=True):
         assert one.grad is not None and other.grad is not None
         assert_close(one.grad.float(), other.grad, atol=0.05, rtol=0.05)
+
+
+def test_a_training_step_attends_to_short_texts_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model's own forward pass under autocast: with a gradient in float32, without one in bfloat16."""
+    seen, plain = [], torch.nn.functional.scaled_dot_product_attention
+
+    def noted(query: Tensor, *args: Any, **options: Any) -> Tensor:
+        seen.append(query.dtype)
+        return plain(query, *args, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+    model = tiny_adapler("bert").backbone.eval()
+    ids = torch.randint(5, 20, (2, 6))  # (B, N)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(input_ids=ids).logits.float().sum().backward()
+        with torch.no_grad():
+            model(input_ids=ids)
+    layers = model.config.num_hidden_layers
+    assert seen == [torch.float32] * layers + [torch.bfloat16] * layers
