@@ -79,7 +79,7 @@ class Machine:
         """The machine on which a model runs now, under the current autocast."""
         import torch
 
-        from adapler.backbones import view
+        from adapler.backbones.families import view
         from adapler.devices import device_name
 
         kind = model.device.type

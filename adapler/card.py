@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from adapler.backbones import label_names
+from adapler.backbones.families import label_names
 from adapler.calibrate import curve_table
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import evaluation_table

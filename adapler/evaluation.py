@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
-from adapler.backbones import check_task
+from adapler.backbones.families import check_task
 from adapler.errors import ArgumentError, DataError
 from adapler.flops import speedup
 from adapler.inference import Predictions, predict_rows

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from adapler.backbones import family_of
+from adapler.backbones.families import family_of
 from adapler.errors import ArgumentError
 from adapler.policies import policy_class
 from adapler.predictors import Cost

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from adapler.backbones import label_names, max_positions, ready, view
 from adapler.backbones.decomposition import evaluating
+from adapler.backbones.families import label_names, max_positions, ready, view
 from adapler.backbones.packing import HALF
 from adapler.calibration import (
     CALIBRATION,

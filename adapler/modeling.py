@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from adapler.backbones import check_config, check_task, family_of, max_positions, position_ids, ready, view
+from adapler.backbones.families import check_config, check_task, family_of, max_positions, position_ids, ready, view
 from adapler.backbones.loading import HubArguments, load_adapler, load_classifier
 from adapler.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.errors import ArgumentError, is_number

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from adapler.backbones import first_position, label_names, max_positions, view
+from adapler.backbones.families import first_position, label_names, max_positions, view
 from adapler.backbones.packing import Segments
 from adapler.contribution import MASKED, retention, threshold
 from adapler.errors import ArgumentError, CheckpointError

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from adapler.backbones import position_ids, view
+from adapler.backbones.families import position_ids, view
 from adapler.backbones.packing import Segments, real_lengths, segment_log_softmax, segment_sum
 from adapler.contribution import MASKED, retention, soft_removal, threshold
 from adapler.errors import ArgumentError

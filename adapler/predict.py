@@ -412,7 +412,7 @@ def predict_file(options: PredictOptions) -> Counter[str]:
         return _predict_on_ray(options)
     from tqdm import tqdm
 
-    from adapler.backbones import label_names
+    from adapler.backbones.families import label_names
 
     parts = shards(input_rows(options), options.shard_rows)
     first = next(parts)  # before the model is loaded: most mistakes show here
@@ -598,7 +598,7 @@ class RayClassifier:
 
     def __call__(self, batch: Any) -> Any:
         """The output's columns of a batch of rows, both Arrow tables."""
-        from adapler.backbones import label_names
+        from adapler.backbones.families import label_names
 
         fields = batch.to_pylist()
         self.columns = self.columns or Columns.of(self.options, fields[0], str(self.options.input))

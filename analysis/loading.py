@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.backbones import check_task
+from adapler.backbones.families import check_task
 from adapler.backbones.loading import is_local, load_any_classifier, read_config
 from adapler.backbones.packing import HALF
 from adapler.data import match_labels

@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from adapler.backbones import label_names
 from adapler.backbones.decomposition import PREDICTED, class_index, needs_labels, target_weights
+from adapler.backbones.families import label_names
 from adapler.contribution import threshold
 from adapler.data import match_labels
 from adapler.errors import ArgumentError, ambiguous

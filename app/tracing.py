@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adapler.backbones import max_positions
+from adapler.backbones.families import max_positions
 from adapler.errors import ArgumentError, DataError
 from adapler.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
 from adapler.passes import check_finite

@@ -30,7 +30,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from adapler.backbones import view
+from adapler.backbones.families import view
 from adapler.errors import ArgumentError, ambiguous
 
 PREDICTED, GOLD, CONTRAST = "predicted", "gold", "contrast"

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from adapler.backbones import check_config, check_task, family_of, view
+from adapler.backbones.families import check_config, check_task, family_of, view
 from adapler.errors import ArgumentError, CheckpointError
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from adapler.backbones import view
+from adapler.backbones.families import view
 from adapler.backbones.loading import is_fine_tuned, read_config
 from adapler.backbones.packing import segment_softmax
 from adapler.contribution import threshold

@@ -64,7 +64,7 @@ class DistilBert(Training):
 
     def build(self, **config: Any) -> Any:
         """The student."""
-        from adapler.backbones import ready
+        from adapler.backbones.families import ready
         from adapler.backbones.loading import load_classifier
 
         source = load_classifier(self.start, labels=list(self.prepared.task.labels))
@@ -83,7 +83,7 @@ class DistilBert(Training):
         ]
 
     def load(self, folder: str | Path) -> Any:
-        from adapler.backbones import ready
+        from adapler.backbones.families import ready
         from adapler.backbones.loading import load_classifier
 
         return ready(load_classifier(folder))
@@ -133,7 +133,7 @@ def student_layers(teacher_layers: int) -> tuple[int, ...]:
 def make_student(teacher: Any) -> Any:
     """A plain classifier of the teacher's kind, in evaluation mode, with copies of every other layer of it; embeddings,
     head and what layers share as well. The teacher stays as it is."""
-    from adapler.backbones import family_of, view
+    from adapler.backbones.families import family_of, view
 
     chosen = student_layers(len(view(teacher).layers))
     config = copy.deepcopy(teacher.config)

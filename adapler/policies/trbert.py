@@ -276,7 +276,7 @@ class Drawn(Stage):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """The task's loss, the policy's, and for the log the mean reward and the share of tokens kept."""
-        from adapler.backbones import position_ids
+        from adapler.backbones.families import position_ids
         from adapler.passes import hard_pass
 
         samples, mask = self.samples, step.batch["attention_mask"]

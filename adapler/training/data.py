@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 from transformers import PreTrainedModel
 
-from adapler.backbones import label_names, max_positions
+from adapler.backbones.families import label_names, max_positions
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config
 from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
 from adapler.devices import choose_device, choose_dtype, from_main, is_main

@@ -18,7 +18,7 @@ import pandas as pd
 from torch import Tensor, nn
 from transformers import set_seed
 
-from adapler.backbones import SINGLE_LABEL, ready, train_packed
+from adapler.backbones.families import SINGLE_LABEL, ready, train_packed
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.devices import (
     choose_device,

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapler.backbones import check_config, ready
 from adapler.backbones.decomposition import Target
+from adapler.backbones.families import check_config, ready
 from adapler.errors import ArgumentError
 from adapler.passes import plain_pass
 from analysis.scores.base import Batch, LayerScores, classifier_logits, normalise, target_value, weights_of

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from transformers import BertConfig, GPT2Config
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
-from adapler.backbones import family_of, view
+from adapler.backbones.families import family_of, view
 from tests.conftest import (
     CLASSIFIERS,
     LAYERS,

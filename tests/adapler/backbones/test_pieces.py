@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from adapler.backbones import attention, first_position, packing, view
+from adapler.backbones import attention, packing
+from adapler.backbones.families import first_position, view
 from adapler.backbones.packing import Segments
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import WIDTH, tiny_adapler

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adapler.backbones import attention as module
 from adapler.backbones.attention import Received
-from adapler.backbones.family import attention_and_received
+from adapler.backbones.families import attention_and_received
 from adapler.backbones.packing import Segments
 from adapler.policies import LayerView, policy_class
 from tests.adapler.policies.policy_models import tiny_policy

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones import position_ids, view
+from adapler.backbones.families import position_ids, view
 from adapler.contribution import MASKED, retention, soft_removal, threshold
 from adapler.passes import AdapLeROutput
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
 from adapler import AdapLeRConfig
-from adapler.backbones import view
+from adapler.backbones.families import view
 from adapler.errors import ArgumentError
 from adapler.flops import adapler_flops, backbone_flops, layer_flops, policy_flops, speedup
 from tests.adapler.backbones.test_backbones import FAMILIES

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import BertConfig, BertForSequenceClassification
 
-from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError, backbones
-from adapler.backbones import Family, max_positions, view
+from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
+from adapler.backbones import families
+from adapler.backbones.families import Family, max_positions, view
 from adapler.policies.adapler import contribution_loss, contribution_target, length_loss
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for, flipped
 from tests.conftest import LAYERS, padding_of, random_batch, tiny_adapler, tiny_classifier
@@ -39,7 +40,7 @@ def recording(family: type[Family]) -> type[Family]:
 def test_layers_get_the_original_positions_of_the_tokens_that_are_left(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(backbones.FAMILIES, family, recording(backbones.FAMILIES[family]))
+    monkeypatch.setitem(families.FAMILIES, family, recording(families.FAMILIES[family]))
     lengths, first = [9, 4, 20], 2 if family == "roberta" else 0
     model, batch = tiny_adapler(family), batch_for(family, [9, 4, 20])
     encoder = view(model.backbone).encoder

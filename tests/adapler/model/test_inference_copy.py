@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from adapler.backbones import first_position, view
 from adapler.backbones.decomposition import evaluating
+from adapler.backbones.families import first_position, view
 from adapler.backbones.packing import Segments
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES

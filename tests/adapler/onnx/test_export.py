@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 import adapler.onnx as module
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
-from adapler.backbones import family_of, view
+from adapler.backbones.families import family_of, view
 from adapler.calibration import CALIBRATION, read_calibration, weights_checksum
 from adapler.cli import main
 from adapler.eraser import read_corpus

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from adapler.backbones import view
+from adapler.backbones.families import view
 from adapler.errors import ArgumentError
 from adapler.policies.distilbert import make_student, student_layers
 from tests.conftest import CLASSIFIERS, padding_of, random_batch, tiny_classifier

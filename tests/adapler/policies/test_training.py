@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from adapler.backbones import ready
 from adapler.backbones.decomposition import removal_guide
+from adapler.backbones.families import ready
 from adapler.data import load_task
 from adapler.flops import backbone_flops
 from adapler.policies import LayerView, training_class

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
-from adapler.backbones import position_ids
 from adapler.backbones.decomposition import reference_layer, removal_guide
+from adapler.backbones.families import position_ids
 from adapler.errors import ArgumentError
 from adapler.passes import hard_pass
 from adapler.policies.trbert import (

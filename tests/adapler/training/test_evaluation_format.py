@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from adapler.backbones import Family
+from adapler.backbones.families import Family
 from adapler.cli import main
 from adapler.inference import InferenceClassifier, predict_rows
 from tests.adapler.backbones.test_backbones import FAMILIES

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertTokenizerFast, pipeline
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError
-from adapler.backbones import view
+from adapler.backbones.families import view
 from adapler.cli import main
 from adapler.training.trainer import last_checkpoint
 from tests.adapler.training.common import QUICK, stopped

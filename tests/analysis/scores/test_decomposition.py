@@ -18,7 +18,7 @@ from transformers import (
     NystromformerForSequenceClassification,
 )
 
-from adapler.backbones import view
+from adapler.backbones.families import view
 from adapler.errors import ArgumentError
 from analysis.scores import Batch, decomposition, get_method
 from analysis.scores.base import detached_pass

@@ -11,8 +11,8 @@ from captum.attr import LayerGradientXActivation, LayerIntegratedGradients
 from torch import Tensor, nn
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
-from adapler.backbones import view
 from adapler.backbones.decomposition import layer_saliency
+from adapler.backbones.families import view
 from adapler.errors import ArgumentError
 from analysis.scores import Batch, get_method
 from analysis.scores.inputs import content

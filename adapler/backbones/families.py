@@ -1,0 +1,624 @@
+"""A classifier of transformers seen as embeddings, layers that run one by one on packed rows, and a head.
+
+`Family` is the protocol, each kind of encoder a subclass; FAMILIES has them by transformers' model type, and
+`view(classifier)` runs one.
+
+Dimensions: B batch, N padded length, n tokens that enter a layer, T packed tokens, D hidden size, H heads, C labels.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from operator import attrgetter
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
+
+from adapler.backbones.attention import (
+    ATTENTION,
+    Reads,
+    Received,
+    cls_attention,
+    packed_attention,
+    pairwise_attention,
+    received_attention,
+    received_from_cls,
+    window,
+)
+from adapler.backbones.packing import (
+    Segments,
+    computes_in_pieces,
+    in_pieces,
+    narrowed,
+    own_formats,
+    products_dtype,
+    segment_sum,
+    states_dtype,
+)
+from adapler.errors import ArgumentError, is_number
+
+
+class Family:
+    """One kind of encoder, as class attributes and methods; an instance is a view of one classifier.
+
+    None of transformers' code is copied or changed. A kind whose layers need the tokens' positions (rotary or relative
+    ones) overrides `layer`, and `last_layer` if it can; until then its last layer runs whole.
+
+    Attributes:
+        base: name of the encoder inside the classifier.
+        layers_path: attribute path from the encoder to its list of layers.
+        pooler_path: attribute path from the classifier to the dense layer between [CLS] and the labels.
+        attention_dropout, inner_size, activation: names of the configuration's attention dropout, feed-forward width
+            and activation.
+        positions_after_padding: whether the first position is padding_idx + 1 (RoBERTa) and not 0.
+        position_embeddings: whether the embeddings take positions.
+        gated: whether the feed-forward network has a gate, a third matrix as large as the other two.
+        implementation: attention implementation of the configuration; "eager" for layers with attention code of their
+            own.
+        projections: attribute paths from a layer to its query, key and value.
+        classifier, config, encoder, layers: of the classifier in view.
+    """
+
+    base: ClassVar[str]
+    layers_path: ClassVar[str] = "encoder.layer"
+    pooler_path: ClassVar[str]
+    attention_dropout: ClassVar[str] = "attention_probs_dropout_prob"
+    inner_size: ClassVar[str] = "intermediate_size"
+    activation: ClassVar[str] = "hidden_act"
+    positions_after_padding: ClassVar[bool] = False
+    position_embeddings: ClassVar[bool] = True
+    gated: ClassVar[bool] = False
+    implementation: ClassVar[str] = ATTENTION
+    projections: ClassVar[tuple[str, str, str]] = (
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+    )
+
+    def __init__(self, classifier: PreTrainedModel) -> None:
+        self.classifier: Any = classifier
+        self.config: Any = classifier.config
+        self.encoder: Any = getattr(classifier, self.base)
+        self.layers: nn.ModuleList = attrgetter(self.layers_path)(self.encoder)
+
+    # What a kind may do in its own way
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Raise ArgumentError for a configuration that this kind cannot run; most run all of them."""
+
+    def labels(self, cls: Tensor) -> Tensor:
+        """(B, D) -> (B, C): the backbone's own head on [CLS]'s last hidden states."""
+        logits: Tensor = self.classifier.classifier(cls[:, None])
+        return logits
+
+    def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
+        """Context of the heads and the layer's input -> input of the feed-forward network, all (1, n, D)."""
+        output: Tensor = layer.attention.output(context, states)
+        return output
+
+    def feed_forward(self, layer: Any, states: Tensor) -> Tensor:
+        """The layer's output from what its attention gave, both (1, n, D)."""
+        output: Tensor = layer.output(layer.intermediate(narrowed(states, layer.intermediate.dense)), states)
+        return output
+
+    def pairwise(self, positions: Tensor) -> dict[str, Any]:
+        """`term` and `positions` of `received_attention`, for a kind whose attention has a term for each pair."""
+        return {}
+
+    def hold_pairwise(self) -> None:
+        """Stop training the terms of pairs of tokens: a mask with a gradient has no fast kernel."""
+
+    @classmethod
+    def layer_flops(cls, config: Any, lengths: Tensor, *, after: Tensor) -> Tensor:
+        """FLOPs of one layer on float64 lengths, whose feed-forward network reads `after` tokens."""
+        width, inner = config.hidden_size, getattr(config, cls.inner_size)
+        linear = 2 * 4 * width * width  # query, key, value, output
+        forward = 2 * (3 if cls.gated else 2) * width * inner  # feed-forward in and out, and its gate
+        attention = 2 * 2 * width  # q.k and weights.v, for each pair of tokens
+        flops: Tensor = lengths * linear + after * forward + lengths * lengths * attention
+        return flops
+
+    @classmethod
+    def last_layer_flops(cls, config: Any, lengths: Tensor) -> Tensor:
+        """FLOPs of the last layer as `last_layer` runs it."""
+        if cls.runs_last_layer_whole():
+            return cls.layer_flops(config, lengths, after=lengths)
+        width, inner = config.hidden_size, getattr(config, cls.inner_size)
+        one = 2 * (4 * width * width + 2 * width * inner)  # [CLS] alone has as many products as a token of a layer
+        attention = 2 * 2 * width * config.num_attention_heads  # each head reads whole hidden states
+        flops: Tensor = one + lengths * attention
+        return flops
+
+    # The same for all
+
+    @property
+    def pooler(self) -> nn.Linear:
+        """The dense layer between [CLS]'s last hidden state and the labels."""
+        pooler: nn.Linear = attrgetter(self.pooler_path)(self.classifier)
+        return pooler
+
+    def head(self, cls: Tensor) -> Tensor:
+        """Logits (B, C) from [CLS]'s last hidden states (B, D), in the head's dtype."""
+        dtype = getattr(self.pooler.weight, "dtype", cls.dtype)  # int8 layers have a method of that name
+        return self.labels(cls.to(dtype))
+
+    def embed(self, input_ids: Tensor, *, positions: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        """h^0: (B, N) ids -> (B, N, D), the input of the first layer, in the dtype of its states."""
+        dtype = states_dtype(self.layers[0])
+        arguments = {"input_ids": input_ids}
+        if self.position_embeddings:
+            arguments["position_ids"] = positions
+        if hasattr(self.encoder.embeddings, "token_type_embeddings"):
+            arguments["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+
+        def rows(*parts: Tensor) -> tuple[Tensor]:
+            hidden = self.encoder.embeddings(**dict(zip(arguments, parts, strict=True)))
+            project = getattr(self.encoder, "embeddings_project", None)  # ELECTRA, when its embeddings are narrower
+            return (cast(Tensor, hidden if project is None else project(hidden)).to(dtype),)
+
+        return (rows(*arguments.values()) if len(input_ids) > 1 else in_pieces(rows, *arguments.values()))[0]
+
+    def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+        """Run one layer.
+
+        Args:
+            index: of the layer, from 0.
+            hidden: (B, n, D), the tokens that enter the layer; one packed row (1, T, D) in hard removal.
+            positions: (B, n) the tokens' positions in the input, before any token was removed. Absolute positions
+                were added to the embeddings; only relative and rotary positions are computed from this.
+            attention: keyword arguments for `adapler_attention`: `segments`, `key_bias`.
+
+        Returns:
+            Shape of hidden.
+        """
+        layer = self.layers[index]
+        plain = attention.keys() == {"segments"} and self.config._attn_implementation == ATTENTION
+        if plain and computes_in_pieces(hidden) and self._is_plain(layer):
+            query, key, value = self._by_head(layer, hidden)
+            scale = query.shape[-1] ** -0.5
+            context = packed_attention(query, key, value, segments=attention["segments"], scale=scale)  # (1, H, T, E)
+            return self._after_attention(layer, context.transpose(1, 2).flatten(2), hidden)
+        with own_formats(layer, hidden):
+            output: Tensor = layer(hidden, attention_mask=None, **attention)
+        return output
+
+    def _by_head(self, layer: Any, hidden: Tensor) -> list[Tensor]:
+        """A layer's query, key and value, each (1, H, T, E)."""
+        projections = attrgetter(*self.projections)(layer)
+
+        def project(states: Tensor) -> tuple[Tensor, ...]:
+            read = narrowed(states, projections[0])
+            return tuple(one(read) for one in projections)
+
+        projected = in_pieces(project, hidden, dtype=products_dtype(layer))
+        by_head = (self.config.num_attention_heads, -1)
+        return [torch.unflatten(part, -1, by_head).transpose(1, 2) for part in projected]
+
+    def _after_attention(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
+        """A layer from the context of its heads; all (1, n, D)."""
+
+        def rest(context: Tensor, states: Tensor) -> tuple[Tensor]:
+            return (self.feed_forward(layer, self.attention_output(layer, context, states)),)
+
+        return in_pieces(rest, context, states)[0]
+
+    def attention_half(
+        self, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
+    ) -> tuple[Tensor, Received]:
+        """A layer up to its feed-forward network, (1, T, D), and the attention that each token received, as far as a
+        policy `reads` it; arguments as of `layer`."""
+        layer = self.layers[index]
+        query, key, value = self._by_head(layer, hidden)  # (1, H, T, E)
+        options = {"segments": segments, "scale": query.shape[-1] ** -0.5, **self.pairwise(positions)}
+        context, received = attention_and_received(query, key, value, reads=reads, **options)
+
+        def rest(context: Tensor, states: Tensor) -> tuple[Tensor]:
+            return (self.attention_output(layer, context, states),)
+
+        return in_pieces(rest, context.transpose(1, 2).flatten(2), hidden)[0], received
+
+    def feed_forward_half(self, index: int, states: Tensor) -> Tensor:
+        """The rest of the layer after `attention_half`: (1, n, D) -> (1, n, D), each token alone."""
+        layer = self.layers[index]
+        return in_pieces(lambda part: (self.feed_forward(layer, part),), states, dtype=products_dtype(layer))[0]
+
+    @classmethod
+    def runs_last_layer_whole(cls) -> bool:
+        """Whether the last layer runs for all tokens, and not for [CLS] only: with a `layer` of its own, it does."""
+        return cls.layer is not Family.layer
+
+    def last_layer(
+        self, hidden: Tensor, *, positions: Tensor, segments: Segments, key_bias: Tensor | None = None
+    ) -> Tensor:
+        """Run the last layer for the first token of each sequence, which is all that a classifier reads. Exact.
+
+        A head's logits are q . (K h + b) = (K^T q) . h + q . b. The last term is the same for every key, so it does not
+        change the softmax. The values are V h + c, and attention weights sum to 1, so the mean of the values is
+        V (mean of h) + c. So the keys and values of all tokens need not be computed. Arguments as of `layer`, hidden
+        (1, T, D) -> (1, B, D); `key_bias` (1, T) is added to the logits of each key.
+        """
+        layer, first = self.layers[-1], segments.first
+        if self.runs_last_layer_whole() or not self._is_plain(layer):
+            attention = {"segments": segments} if key_bias is None else {"segments": segments, "key_bias": key_bias}
+            return self.layer(len(self.layers) - 1, hidden, positions=positions, **attention)[:, first]
+        query, key, value = attrgetter(*self.projections)(layer)
+        states = hidden.index_select(1, first)  # (1, B, D)
+        by_head = (self.config.num_attention_heads, -1)
+        # Products whose size depends on the number of texts and tokens are in float32 at least on a CPU: packing.GRAIN.
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        small = exact if computes_in_pieces(hidden) else hidden.dtype
+        read = narrowed(states, query)
+        projected = in_pieces(lambda part: (query(part),), read)[0]
+        queries = torch.unflatten(projected[0], 1, by_head).to(small)  # (B, H, E)
+        queries = queries * queries.shape[-1] ** -0.5
+        folded = torch.einsum("bhe,hed->bhd", queries, key.weight.to(small).unflatten(0, by_head))  # (B, H, D)
+        mixed = cls_attention(folded, hidden.to(small), segments=segments, key_bias=key_bias)  # (B, H, D)
+        context = torch.einsum("bhd,hed->bhe", mixed, value.weight.to(small).unflatten(0, by_head))  # (B, H, E)
+        context = narrowed(context.to(hidden.dtype), value).flatten(1) + value.bias  # (B, D)
+        if key.bias.requires_grad:  # its gradient is 0, and training in several processes waits for every gradient
+            context = context + 0 * key.bias
+        return self._after_attention(layer, context[None], states)
+
+    def _is_plain(self, layer: Any) -> bool:
+        """Whether a layer is as transformers built it: dense projections, nothing hooked in, no attention dropout."""
+        return (
+            all(type(one) is nn.Linear and one.bias is not None for one in attrgetter(*self.projections)(layer))
+            and not _is_hooked(layer)
+            and not (layer.training and getattr(self.config, self.attention_dropout))
+        )
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether something is hooked into a module or a part of it; asked in every layer, and `modules()` takes longer."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or any(
+        _is_hooked(part) for part in module._modules.values() if part is not None
+    )
+
+
+def attention_and_received(
+    query: Tensor, key: Tensor, value: Tensor, *, reads: Reads, **options: Any
+) -> tuple[Tensor, Received]:
+    """Context of the heads, (1, H, T, E), and the requested part of their weights; options as for `received_attention`.
+
+    Other weights are not computed: a fused kernel holds none. With a term all are computed all the same.
+    """
+    if reads == "all" or options.get("term") is not None:
+        return received_attention(query, key, value, **options)
+    options = {name: options[name] for name in ("segments", "scale")}
+    context = packed_attention(query, key, value, **options)
+    return context, received_from_cls(query, key, **options) if reads == "cls" else Received()
+
+
+class Bert(Family):
+    """BERT: a pooler inside the encoder."""
+
+    base = "bert"
+    pooler_path = "bert.pooler.dense"
+
+    def labels(self, cls: Tensor) -> Tensor:
+        """See Family.labels."""
+        logits: Tensor = self.classifier.classifier(self.classifier.dropout(self.encoder.pooler(cls[:, None])))
+        return logits
+
+
+class Ernie(Bert):
+    """BERT's layers and head under another name."""
+
+    base = "ernie"
+    pooler_path = "ernie.pooler.dense"
+
+
+class Roberta(Family):
+    """RoBERTa, XLM-RoBERTa and CamemBERT: positions after the padding id, a head with a dense layer."""
+
+    base = "roberta"
+    pooler_path = "classifier.dense"
+    positions_after_padding = True
+
+
+class Electra(Family):
+    """ELECTRA: a head with a dense layer."""
+
+    base = "electra"
+    pooler_path = "classifier.dense"
+
+
+class DistilBert(Family):
+    """DistilBERT: layers with other names, and a pre-classifier with a ReLU."""
+
+    base = "distilbert"
+    layers_path = "transformer.layer"
+    pooler_path = "pre_classifier"
+    attention_dropout = "attention_dropout"
+    inner_size = "hidden_dim"
+    activation = "activation"
+    projections = ("attention.q_lin", "attention.k_lin", "attention.v_lin")
+
+    def labels(self, cls: Tensor) -> Tensor:
+        """See Family.labels."""
+        hidden = torch.relu(self.classifier.pre_classifier(cls))
+        logits: Tensor = self.classifier.classifier(self.classifier.dropout(hidden))
+        return logits
+
+    def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
+        """See Family.attention_output."""
+        output: Tensor = layer.sa_layer_norm(layer.attention.out_lin(context) + states)
+        return output
+
+    def feed_forward(self, layer: Any, states: Tensor) -> Tensor:
+        """See Family.feed_forward."""
+        output: Tensor = layer.output_layer_norm(layer.ffn(narrowed(states, layer.ffn.lin1)) + states)
+        return output
+
+
+class MPNet(Family):
+    """MPNet: absolute positions in the embeddings, and a bias by relative position in every layer.
+
+    transformers computes the bias once, from the places 0 to n - 1, and its layers have attention code of their own.
+    Here the bias is that of the positions which the tokens had in the input, so it stays right when tokens between are
+    dropped.
+    """
+
+    base = "mpnet"
+    pooler_path = "classifier.dense"
+    positions_after_padding = True
+    implementation = "eager"
+    projections = ("attention.attn.q", "attention.attn.k", "attention.attn.v")
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Raise ArgumentError for another padding id than 1: transformers' MPNet counts positions from 1 whatever its
+        configuration says."""
+        if config.pad_token_id != 1:
+            raise ArgumentError(f"pad_token_id: {config.pad_token_id!r} is not 1, which MPNet's positions begin after")
+
+    def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+        """See Family.layer.
+
+        Raises:
+            ArgumentError: attention dropout, which the attention of soft and hard removal does not have.
+        """
+        layer: Any = self.layers[index]
+        parts = layer.attention.attn
+        if parts.training and parts.dropout.p:
+            raise ArgumentError(
+                f"attention dropout: {parts.dropout.p} is not 0, and only the backbone's own forward pass has it"
+            )
+
+        def run(states: Tensor) -> Tensor:
+            read, by_head = narrowed(states, parts.q), (parts.num_attention_heads, parts.attention_head_size)
+            query, key, value = (
+                project(read).unflatten(-1, by_head).transpose(1, 2) for project in (parts.q, parts.k, parts.v)
+            )  # (B, H, N, E)
+            scale = parts.attention_head_size**-0.5
+            options = {**self.pairwise(positions), "scale": scale, "one_term": True, **attention}
+            context = pairwise_attention(query, key, value, **options).transpose(1, 2).flatten(2)
+            return self.feed_forward(layer, self.attention_output(layer, context, states))
+
+        if getattr(layer, "gradient_checkpointing", False) and layer.training:
+            # transformers' own MPNetLayer knows nothing of it, unlike those of other families.
+            return cast(Tensor, layer._gradient_checkpointing_func(run, hidden))
+        return run(hidden)
+
+    def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
+        """See Family.attention_output."""
+        mixed = layer.attention.attn.o(context)
+        output: Tensor = layer.attention.LayerNorm(layer.attention.dropout(mixed) + states)
+        return output
+
+    def hold_pairwise(self) -> None:
+        """See Family.hold_pairwise: the biases by relative position stay as they are."""
+        self.encoder.encoder.relative_attention_bias.requires_grad_(False)
+
+    def pairwise(self, positions: Tensor) -> dict[str, Any]:
+        """See Family.pairwise."""
+        return {"term": partial(relative_bias, self.encoder.encoder), "positions": positions}
+
+
+def relative_bias(encoder: Any, distance: Tensor) -> Tensor:
+    """MPNet's bias of each head by relative position, learned for buckets of distances.
+
+    Args:
+        encoder: transformers' MPNetEncoder, which has the buckets and their biases.
+        distance: (B, N, N) key's position minus query's.
+
+    Returns:
+        (B, H, N, N).
+    """
+    reach = int(encoder.config.max_position_embeddings)
+    steps = torch.arange(-reach, reach + 1, device=distance.device)
+    by_distance = encoder.relative_attention_bias(encoder.relative_position_bucket(steps))  # (2 reach + 1, H)
+    # By head, so that a head's biases lie side by side, as attention reads them.
+    found: Tensor = by_distance.T.contiguous().index_select(1, (distance + reach).flatten())  # (H, B N N)
+    return found.view(-1, *distance.shape).transpose(0, 1)
+
+
+class ModernBert(Family):
+    """ModernBERT: rotary positions, sliding windows in its local layers, norms before each block and after the last.
+
+    Both are those of the positions that the tokens had in the input: a token that was 200 positions away stays out of
+    the window when those between were dropped.
+    """
+
+    base = "model"
+    layers_path = "layers"
+    pooler_path = "head.dense"
+    attention_dropout = "attention_dropout"
+    activation = "hidden_activation"
+    position_embeddings = False
+    gated = True
+
+    def labels(self, cls: Tensor) -> Tensor:
+        """(B, D), pooled -> logits (B, C)."""
+        logits: Tensor = self.classifier.classifier(self.classifier.drop(self.classifier.head(cls)))
+        return logits
+
+    def feed_forward(self, layer: Any, states: Tensor) -> Tensor:
+        """See Family.feed_forward."""
+        output: Tensor = states + layer.mlp(narrowed(layer.mlp_norm(states), layer.mlp.Wi))
+        return output
+
+    def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+        """See Family.layer."""
+        layer: Any = self.layers[index]
+        rotary = self.encoder.rotary_emb(hidden, positions, layer.attention_type)
+        with own_formats(layer, hidden):
+            output: Tensor = layer(
+                hidden, attention_mask=None, position_embeddings=rotary, positions=positions, **attention
+            )
+        return output
+
+    def attention_half(
+        self, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
+    ) -> tuple[Tensor, Received]:
+        """See Family.attention_half."""
+        layer: Any = self.layers[index]
+        part, reach = layer.attn, layer.attn.sliding_window
+        read = narrowed(layer.attn_norm(hidden), part.Wqkv)
+        projected = part.Wqkv(read).unflatten(-1, (3, -1, part.head_dim))  # (1, T, 3, H, E)
+        query, key, value = (x.transpose(1, 2) for x in projected.unbind(-3))  # (1, H, T, E)
+        rotary = self.encoder.rotary_emb(hidden, positions, layer.attention_type)
+        query, key = apply_rotary_pos_emb(query, key, *rotary)
+        term = None if reach is None else partial(window, reach=reach - 1, dtype=query.dtype)
+        options = {"segments": segments, "scale": part.head_dim**-0.5, "term": term, "positions": positions}
+        context, received = attention_and_received(query, key, value, reads=reads, **options)
+        return hidden + part.out_drop(part.Wo(context.transpose(1, 2).flatten(2))), received
+
+    def last_layer(
+        self, hidden: Tensor, *, positions: Tensor, segments: Segments, key_bias: Tensor | None = None
+    ) -> Tensor:
+        """The last layer, the final norm, and what the head reads: [CLS], or the mean of the tokens that are left.
+
+        In soft removal a token counts in the mean by its presence, so that a steep slope gives hard removal's mean.
+        See Family.last_layer.
+        """
+        last = len(self.layers) - 1
+        hidden = self.layer(last, hidden, positions=positions, segments=segments, key_bias=key_bias)
+        states = self.encoder.final_norm(hidden.to(self.encoder.final_norm.weight.dtype))[0]  # (T, D)
+        if self.config.classifier_pooling == "cls":
+            first: Tensor = states.index_select(0, segments.first)[None]
+            return first
+        weights = torch.ones_like(states[:, 0]) if key_bias is None else key_bias.flatten().exp().to(states)  # (T,)
+        total, count = segment_sum(states * weights[:, None], segments), segment_sum(weights, segments)
+        pooled: Tensor = total / count[:, None]
+        return pooled[None]
+
+
+# ---- by model type
+
+SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves
+
+FAMILIES: dict[str, type[Family]] = {
+    "bert": Bert,
+    "roberta": Roberta,
+    "electra": Electra,
+    "distilbert": DistilBert,
+    "ernie": Ernie,
+    "xlm-roberta": Roberta,
+    "camembert": Roberta,
+    "mpnet": MPNet,
+    "modernbert": ModernBert,
+}
+
+
+def family_of(config: Any) -> type[Family]:
+    """The family of a backbone's configuration; ArgumentError for one that AdapLeR cannot run."""
+    kind, position_type = getattr(config, "model_type", None), getattr(config, "position_embedding_type", "absolute")
+    if kind not in FAMILIES:
+        raise ArgumentError(f"backbone: model type {kind!r} is not supported; supported: {', '.join(FAMILIES)}")
+    if getattr(config, "is_decoder", False):
+        raise ArgumentError("backbone: is_decoder=True is not supported; AdapLeR needs a bidirectional encoder")
+    if position_type != "absolute":
+        raise ArgumentError(f"backbone: position_embedding_type {position_type!r} is not supported; only 'absolute'")
+    return FAMILIES[kind]
+
+
+def view(classifier: PreTrainedModel) -> Family:
+    """A classifier as embeddings, layers and a head; ArgumentError for one of no supported family."""
+    return family_of(classifier.config)(classifier)
+
+
+def check_config(config: Any) -> None:
+    """Raise ArgumentError for a size that no model can have: transformers checks types, not values."""
+    family = family_of(config)
+    sizes = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    for name in (*sizes, family.inner_size):
+        value: Any = getattr(config, name, None)
+        if not is_number(value, whole=True) or value < 1:
+            raise ArgumentError(f"{name}: {value!r} is not a whole number of at least 1")
+    heads, width = config.num_attention_heads, config.hidden_size
+    if width % heads:
+        raise ArgumentError(f"num_attention_heads: {heads} does not divide hidden_size, {width}")
+    family.check(config)
+
+
+def check_task(config: Any) -> None:
+    """Raise ArgumentError for a classifier, plain or AdapLeR, that does not choose exactly one of several labels: a
+    regression or multi-label head would get the wrong loss and a softmax that says nothing."""
+    problem = getattr(config, "problem_type", None)
+    if problem not in (None, SINGLE_LABEL):
+        raise ArgumentError(f"problem_type: {problem!r} is not supported; only {SINGLE_LABEL!r}")
+    if config.num_labels < 2:
+        raise ArgumentError(
+            f"num_labels: {config.num_labels} is not at least 2; AdapLeR needs a classifier, "
+            "a head with one output is a regression"
+        )
+    label_names(config)
+
+
+def label_names(config: Any) -> list[str]:
+    """The names of a classifier's labels, by their indices; ArgumentError where `id2label` does not name the labels
+    from 0 on, each by a name of its own."""
+    names = {int(index): str(name) for index, name in config.id2label.items()}
+    count = getattr(config, "backbone_config", config).num_labels
+    if sorted(names) != list(range(count)):
+        listed = ", ".join(map(str, sorted(names)))
+        raise ArgumentError(f"id2label: has names for the labels {listed}; the classifier's are 0 to {count - 1}")
+    if len(set(names.values())) < count:
+        raise ArgumentError(f"id2label: two labels have one name in {list(names.values())}")
+    return [names[index] for index in range(count)]
+
+
+def first_position(config: Any) -> int:
+    """The position of an input's first token: 0, or padding_idx + 1 for RoBERTa."""
+    return int(config.pad_token_id) + 1 if family_of(config).positions_after_padding else 0
+
+
+def max_positions(config: Any) -> int:
+    """The longest input, special tokens included, that a backbone's configuration has positions for."""
+    return int(config.max_position_embeddings) - first_position(config)
+
+
+def position_ids(config: Any, attention_mask: Tensor) -> Tensor:
+    """(B, N) positions of a padded batch, counted in each row from its first real token.
+
+    Padding on either side gives the same numbers. transformers counts BERT's, ELECTRA's and DistilBERT's positions from
+    the left edge, padding included, and its RoBERTa and MPNet leave out a padding token that is part of a text.
+    """
+    columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    start = attention_mask.bool().int().argmax(-1, keepdim=True)  # (B, 1) column of [CLS]
+    positions = columns - start + first_position(config)  # (B, N)
+    return torch.where(attention_mask.bool(), positions, 0)
+
+
+def ready(classifier: PreTrainedModel) -> PreTrainedModel:
+    """A classifier whose layers run on packed rows, in place; what it computes elsewhere stays the same.
+
+    `chunk_size_feed_forward`, which changes no number, is off: it needs a multiple of the chunk, which removal does not
+    leave.
+    """
+    classifier.config._attn_implementation = family_of(classifier.config).implementation
+    classifier.config.chunk_size_feed_forward = 0
+    for module in classifier.modules():
+        if hasattr(module, "chunk_size_feed_forward"):
+            module.chunk_size_feed_forward = 0
+    return classifier
+
+
+def train_packed(classifier: PreTrainedModel) -> None:
+    """Make a classifier ready to be fine-tuned by `plain_pass`; see Family.hold_pairwise."""
+    view(ready(classifier)).hold_pairwise()
