@@ -48,9 +48,8 @@ from analysis.metrics.registry import CONTENT, INPUT, PRESENT, compute, get_metr
 from analysis.plan import Document, Plan, mean_of
 from analysis.report import RationaleReport
 from analysis.scores import Batch, ScoringMethod, get_methods
-from analysis.scores.base import adapler_pass, check_target, classifier_logits, in_format
+from analysis.scores.base import AT_INPUT, adapler_pass, check_target, classifier_logits, in_format
 from analysis.scores.contribution import scores_of_removal
-from analysis.scores.registry import AT_INPUT
 from analysis.scoring import ScoredWindow, Scorer, file_name
 from analysis.settings import Settings
 from analysis.tokens import DocumentScores, readable_tokens

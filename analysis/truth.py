@@ -48,9 +48,8 @@ from analysis.metrics import truth
 from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, Versions, soft_rows
 from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
 from analysis.scores import Batch, ScoringMethod, get_methods
-from analysis.scores.base import classifier_logits
+from analysis.scores.base import AT_INPUT, TO_OUTPUT, classifier_logits
 from analysis.scores.inputs import content, presence
-from analysis.scores.registry import AT_INPUT, TO_OUTPUT
 
 METHODS = (
     *("attention", "attention_received", "rollout", "attention_gradient", "attention_gradient_local", "saliency"),

@@ -5,26 +5,27 @@ gradient        saliency and norms at every layer; noise; integrated gradients, 
 decomposition   GlobEnc, ALTI, value zeroing, DecompX, AttnLRP
 perturbation    occlusion, LIME, KernelSHAP, Shapley sampling
 contribution    AdapLeR's own scores, other policies', random and position
-base            Batch, LayerScores, normalise; passes that methods share
+base            Batch, LayerScores, normalise; passes that methods share; methods by name, and one's own
 inputs          changed inputs
-registry        names, options, a function of one's own as a method
 
 `python -m analysis.scores` prints them.
 """
 
 from analysis.scores import attention, contribution, decomposition, gradient, perturbation
-from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.perturbation import UnstableScoresWarning
-from analysis.scores.registry import (
+from analysis.scores.base import (
     SCOPES,
     AtLeast,
+    Batch,
+    LayerScores,
     MethodSpec,
     ScoringMethod,
     get_method,
     get_methods,
     method_names,
+    normalise,
     scoring_method,
 )
+from analysis.scores.perturbation import UnstableScoresWarning
 
 __all__ = [
     "SCOPES",

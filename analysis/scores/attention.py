@@ -24,8 +24,8 @@ from analysis.scores.base import (
     full,
     full_precision,
     normalise,
+    scoring_method,
 )
-from analysis.scores.registry import scoring_method
 
 
 def roll_out(maps: Sequence[Tensor], *, residual: float = 0.0) -> Tensor:

@@ -1,33 +1,65 @@
-"""Input and output of every scoring method, and the forward and backward passes that methods share, once a batch.
+"""Input and output of every scoring method, the passes that methods share, and methods by name.
 
 The model itself is never written to: methods run a working copy.
 
 B batch, N padded length, L encoder layers, layer 0 is the first; H heads, D hidden size, C classes
+
+A method of one's own is a function `(model, batch)`. It can be given wherever a method's name can:
+
+    def hidden_norm(model, batch):
+        states = model(**batch.model_inputs(), output_hidden_states=True).hidden_states[:-1]
+        return torch.stack([state.norm(dim=-1) for state in states], dim=1)   # (B, L, N)
+
+    rationale_eval.evaluate(methods=["saliency", hidden_norm])
+    explain(text, methods=[lambda model, batch: -np.log(frequency[batch.input_ids.numpy()])])
+
+It returns a tensor, an array or a list: one score per layer and token (B, L, N), one per token (B, N) or (B, 1, N), or
+(N,): then it is asked one text at a time. Padding is ignored. Scores without a negative one are divided by their sum
+over the text, so that they can be selected at 1/n; scores with a sign are taken as they are. `LayerScores` say more.
+
+With the decorator it gets a name and options, and its docstring is its page:
+
+    @scoring_method("hidden_norm")
+    def hidden_norm(model, batch, *, order: int = 2): ...
+
+Keyword-only parameters with a default are the method's options: `get_method("hidden_norm", order=1)` or, in one
+string, `get_method("hidden_norm(order=1)")`. `order: Annotated[int, AtLeast(1)] = 2` refuses what is below 1.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from annotated_types import Ge
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from adapler.backbones import decomposition
 from adapler.backbones.decomposition import (
+    GOLD,
+    PREDICTED,
     Decomposition,
     Target,
     answering,
     differentiable,
+    evaluating,
     gradients_of,
+    needs_labels,
     target_weights,
     working_copy,
 )
 from adapler.errors import ArgumentError
+from adapler.registry import load_plugins
 
 Found = TypeVar("Found")
 _ENCODED = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
@@ -381,3 +413,386 @@ def detached_pass(model: Any, batch: Batch, target: Target, *, softmax: bool) ->
     )
     share_logits(model, batch, found.logits)
     return found
+
+
+# ---------------------------------------------------------------- methods by name
+
+NEEDS = ("attention", "gradient", "labels", "adapler")
+READS = ("labels", "seed", "threshold_scale")  # what a method may read of a batch besides the model's input
+SECTIONS = ("Formula", "Layer", "Cost", "Misleads", "Reference")  # of a method's docstring
+IN_LAYER, TO_OUTPUT, FROM_INPUT, AT_INPUT = SCOPES = (
+    "in the layer",
+    "from the layer to the output",
+    "from the input to the layer",
+    "at the input",
+)
+NOT_STATED = "not stated"  # scope and cost of a method of one's own that does not say
+SIGNED = (  # closes "Misleads:" of a method whose option `reduction` is signed by default
+    " Scores have a sign by default: for FPR, TPR and the headline figure take another reduction (absolute, positive, "
+    "or l2 if there is one)."
+)
+
+AtLeast = Ge  # the lowest value of an option, in its annotation: `n_samples: Annotated[int, AtLeast(2)] = 50`
+Option = bool | int | float | str
+ScoreFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class ScoringMethod:
+    """A scoring method; call it as `(model, batch)` and the result is checked.
+
+    needs: any of NEEDS: "attention" (weights of an eager pass), "gradient", "labels" (gold classes in the batch),
+        "adapler" (the model is the AdapLeR model, not the plain classifier).
+    reads: which of READS its scores depend on. Saved scores are found again by these, so that another seed does not
+        drop scores that have nothing to do with it. A method that does not say has all of them.
+    options: every option with its value; `defaults` are the values it has by default.
+    stated: title, of a method whose docstring does not say it.
+    """
+
+    name: str
+    function: ScoreFunction
+    needs: frozenset[str] = frozenset()
+    reads: frozenset[str] = frozenset(READS)
+    options: Mapping[str, Option] = field(default_factory=dict)
+    defaults: Mapping[str, Option] = field(default_factory=dict)
+    stated: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The name, with the options that are not at their default: `integrated_gradients(n_steps=20)`."""
+        changed = [f"{k}={v!r}" for k, v in sorted(self.options.items()) if v != self.defaults[k]]
+        return f"{self.name}({', '.join(changed)})" if changed else self.name
+
+    @cached_property
+    def description(self) -> dict[str, str]:
+        """The docstring's parts: "Summary", and one for each of SECTIONS."""
+        text = inspect.getdoc(self.function) or ""
+        parts = re.split(rf"^({'|'.join(SECTIONS)}):", text, flags=re.MULTILINE)
+        found = {"Summary": parts[0].strip()}
+        found |= {name: inspect.cleandoc(body).strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+        if self.defaults.get("reduction") == "signed":
+            found["Misleads"] += SIGNED
+        return found
+
+    @property
+    def title(self) -> str:
+        """Title in tables and figures: the text before the colon in the docstring's first line."""
+        head, colon, _ = self.description["Summary"].partition(": ")
+        return self.stated or (head if colon and "Formula" in self.description else self.name)
+
+    @property
+    def cost(self) -> str:
+        """Passes of a document: the beginning of "Cost:", down to a comma, colon, bracket or full stop."""
+        return re.split(r"[,.:(]", self.description.get("Cost", NOT_STATED))[0].strip()
+
+    @property
+    def paper(self) -> str:
+        """The first address in "Reference:"."""
+        found = re.search(r"https?://\S+[^\s.,;)]", self.description.get("Reference", ""))
+        return found.group() if found else "none"
+
+    @property
+    def scope(self) -> str:
+        """Meaning of one layer's score, one of SCOPES: the beginning of "Layer:".
+
+        "in the layer": what this layer alone does with the token. "from the layer to the output": what the token's
+        state that enters this layer weighs in the output. "from the input to the layer": what the input token weighs
+        in what this layer gives out. "at the input": there is one score a token, not one per layer.
+        """
+        said = self.description.get("Layer", "")
+        return next((scope for scope in SCOPES if said.startswith(scope)), NOT_STATED)
+
+    @property
+    def layerwise(self) -> bool | None:
+        """Whether it scores every layer, or the input only; None: known when it has run."""
+        return None if self.scope == NOT_STATED else self.scope != AT_INPUT
+
+    @property
+    def has_target(self) -> bool:
+        """Whether its option `target` is a class: one of that name of a method of one's own may mean something else."""
+        return self.defaults.get("target") in (PREDICTED, GOLD)
+
+    @property
+    def of_package(self) -> bool:
+        """Whether its function is one of `analysis.scores`, whose code is known."""
+        return str(getattr(self.function, "__module__", "")).startswith("analysis.scores.")
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the batch must have gold labels, with these options."""
+        return "labels" in self.needs or needs_labels(self.options.get("target"))
+
+    def depends_on(self, name: str) -> bool:
+        """Whether the scores depend on this one of READS, with these options."""
+        return name in self.reads or (name == "labels" and self.needs_labels)
+
+    def with_options(self, **options: Any) -> ScoringMethod:
+        """This method with other options; ArgumentError for one it does not have or a value not allowed."""
+        changed = dict(self.options)
+        for option, value in options.items():
+            if option not in self.defaults:
+                there = f"it has {', '.join(self.defaults)}" if self.defaults else "it has none"
+                raise ArgumentError(f"method {self.name!r}: no option {option!r}; {there}")
+            changed[option] = _checked_option(self.name, self.function, option, value, default=self.defaults[option])
+        return replace(self, options=changed)
+
+    def __call__(self, model: Any, batch: Batch) -> LayerScores:
+        """Scores of a batch, on the batch's device; the model is left as found.
+
+        Raises ArgumentError for a model or batch that the method cannot use, and for scores that are none.
+        """
+        self._check_needs(model, batch)
+        device, home = _device_of(model), batch.input_ids.device
+        if device not in (None, home):  # kept with the batch, so that methods go on sharing their passes
+            memo = batch.memo(None)
+            memo[f"on {device}"] = batch = memo.get(f"on {device}") or batch.to(device)
+        with evaluating(model):
+            result = self.function(model, batch, **self.options)
+            if not isinstance(result, LayerScores):
+                result = self._own_scores(model, batch, result)
+        self._check_scores(result, model, batch)
+        return replace(
+            result,
+            scores=result.scores.to(home),
+            present=None if result.present is None else result.present.to(home),
+            diagnostics={name: values.to(home) for name, values in result.diagnostics.items()},
+        )
+
+    def _check_needs(self, model: Any, batch: Batch) -> None:
+        reduces = hasattr(model, "removal_policy")
+        if "adapler" in self.needs and not reduces:
+            raise ArgumentError(f"method {self.name!r}: needs an AdapLeR model, got {type(model).__name__}")
+        if reduces and self.needs & {"attention", "gradient"}:
+            raise ArgumentError(f"method {self.name!r}: needs the plain classifier; give it model.backbone")
+        if "gradient" in self.needs and isinstance(model, torch.nn.Module):
+            int8 = [n for n, one in model.named_modules() if type(one).__module__.startswith("torch.ao.nn.quantized")]
+            if int8:
+                raise ArgumentError(f"method {self.name!r}: no gradient goes through the model's int8 layer {int8[0]}")
+        if self.needs_labels and batch.labels is None:
+            raise ArgumentError(f"method {self.name!r}: needs the gold labels, and the batch has none")
+
+    def _own_scores(self, model: Any, batch: Batch, result: Any) -> LayerScores:
+        """A tensor, array or list of one of the shapes that the module names as LayerScores."""
+        (n_batch, n_tokens), values = batch.attention_mask.shape, _as_tensor(result)
+        if values is not None and values.dim() == 1 and n_batch > 1:  # it knows one text only
+            rows = [_as_tensor(self.function(model, one, **self.options)) for one in batch.singles()]
+            if [None if row is None else row.shape for row in rows] == [(n,) for n in batch.attention_mask.sum(-1)]:
+                padded = [torch.nn.functional.pad(row, (0, n_tokens - len(row))) for row in rows if row is not None]
+                values = torch.stack(padded)
+        if values is not None and values.dim() == 1 and n_batch == 1:
+            values = values[None]
+        if values is not None and values.dim() == 2:
+            values = values[:, None]
+        if values is None or values.dim() != 3 or (values.shape[0], values.shape[2]) != (n_batch, n_tokens):
+            raise ArgumentError(
+                f"method {self.name!r}: must return numbers of shape (tokens {n_tokens},), (texts {n_batch}, tokens), "
+                f"(texts, 1, tokens) or (texts, layers, tokens), got "
+                f"{type(result).__name__ if values is None else tuple(values.shape)}"
+            )
+        mask = batch.attention_mask.to(values.device)
+        values = values.float().masked_fill(~mask.bool()[:, None], 0)
+        if bool((values < 0).any()):
+            return LayerScores(values, signed=True)
+        return LayerScores(normalise(values, mask) if bool(torch.isfinite(values).all()) else values)
+
+    def _check_scores(self, result: LayerScores, model: Any, batch: Batch) -> None:
+        """Raises ArgumentError for scores of another shape, that are not numbers, negative, or no shares."""
+        scores, where = result.scores, f"method {self.name!r}:"
+        n_batch, n_tokens = batch.attention_mask.shape
+        n_layers = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+        allowed = {None: (1, n_layers), True: (n_layers,), False: (1,)}[self.layerwise]
+        fits = scores.dim() == 3 and (scores.shape[0], scores.shape[2]) == (n_batch, n_tokens)
+        if not fits or (scores.shape[1] not in allowed and None not in allowed):
+            layers = " or ".join(map(str, allowed))
+            raise ArgumentError(
+                f"{where} scores must be (texts {n_batch}, layers {layers}, tokens {n_tokens}), "
+                f"got {tuple(scores.shape)}"
+            )
+        if not bool(torch.isfinite(scores).all()):
+            row = int((~torch.isfinite(scores)).flatten(1).any(1).nonzero()[0])
+            raise ArgumentError(f"{where} a score of document {batch.ids[row]} is NaN or infinite")
+        padding = (batch.attention_mask == 0)[:, None, :].to(scores.device)
+        if bool(((scores != 0) & padding).any()):
+            raise ArgumentError(f"{where} scores at padding must be 0")
+        there = ~padding.expand_as(scores) if result.present is None else result.present
+        if (
+            there.shape != scores.shape
+            or there.dtype != torch.bool
+            or bool((~there & (scores != 0) | there & padding).any())
+        ):
+            raise ArgumentError(f"{where} present must be bool {tuple(scores.shape)}, and tokens not present score 0")
+        sums = scores.sum(-1)
+        if not result.signed and bool((scores < 0).any() | (((sums - 1).abs() > 1e-3) & (sums != 0)).any()):
+            found = f"lowest {float(scores.min()):.3g}, sums {float(sums.min()):.4g} to {float(sums.max()):.4g}"
+            raise ArgumentError(
+                f"{where} unsigned scores must not be negative, and sum to 1 over the real tokens or be 0: {found}"
+            )
+
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+_REGISTRY: dict[str, ScoringMethod] = {}
+MethodSpec = str | ScoringMethod | ScoreFunction
+
+
+def scoring_method(
+    name: str, *, needs: Iterable[str] = (), reads: Iterable[str] = READS, title: str | None = None
+) -> Callable[[ScoreFunction], ScoreFunction]:
+    """Register a function `(model, batch, *, options)` under `name`; the arguments are those of ScoringMethod.
+
+    Title, scope, cost and paper are read from the docstring. A method that is defined once more in its module, or in a
+    notebook, takes the place of the old one. Raises ArgumentError for a name that another module's method has, and for
+    arguments that are not allowed.
+    """
+    sets = {}
+    for argument, given, allowed in (("needs", needs, NEEDS), ("reads", reads, READS)):
+        sets[argument] = frozenset([given] if isinstance(given, str) else given)
+        if unknown := sets[argument] - set(allowed):
+            raise ArgumentError(f"{argument}: got {sorted(unknown)}, allowed are {', '.join(allowed)}")
+
+    def register(function: ScoreFunction) -> ScoreFunction:
+        old = getattr(_REGISTRY.get(name), "function", function)
+        if old.__module__ != function.__module__:
+            raise ArgumentError(f"method {name!r} is registered already, by {old.__module__}; choose another name")
+        defaults = _defaults(name, function)
+        _REGISTRY[name] = ScoringMethod(name, function, **sets, options=defaults, defaults=defaults, stated=title)
+        return function
+
+    return register
+
+
+def register_variant(name: str, of: str, *, title: str, **options: Any) -> None:
+    """Register a second name for a method with other options, which are the variant's defaults."""
+    method = _REGISTRY[of].with_options(**options)
+    more = frozenset({"labels"} if method.needs_labels else ())
+    needs, reads = method.needs | more, method.reads | more
+    _REGISTRY[name] = replace(method, name=name, stated=title, needs=needs, reads=reads, defaults=method.options)
+
+
+def method_names() -> tuple[str, ...]:
+    """Every registered name, sorted."""
+    return tuple(sorted(_REGISTRY))
+
+
+def get_method(spec: MethodSpec, **options: Any) -> ScoringMethod:
+    """The method of that name, or `name(option=value, ...)`, or a function `(model, batch)` as a method.
+
+    Raises ArgumentError for an unknown name (it lists the names there are), for an option or value that is not
+    allowed, and for a function that has the name of another method.
+    """
+    if isinstance(spec, ScoringMethod):
+        return spec.with_options(**options)
+    if not isinstance(spec, str):
+        return _from_function(spec).with_options(**options)
+    name, written = (spec, {}) if spec in _REGISTRY else parse_spec(spec)
+    if name not in _REGISTRY:
+        load_plugins()
+    if name not in _REGISTRY:
+        raise ArgumentError(f"method {name!r} is not known; the registry has {', '.join(method_names())}")
+    return _REGISTRY[name].with_options(**(written | options))
+
+
+def get_methods(specs: Sequence[MethodSpec]) -> list[ScoringMethod]:
+    """Several methods, each once, in order. Raises ArgumentError for two different functions of one name."""
+    found: dict[str, ScoringMethod] = {}
+    for method in map(get_method, specs):
+        if method.key in found and found[method.key] != method:
+            raise ArgumentError(f"methods: two functions are named {method.key!r}; rename one")
+        found[method.key] = method
+    return list(found.values())
+
+
+_ITEM = re.compile(r"""\s*([A-Za-z_]\w*)\s*=\s*('[^']*'|"[^"]*"|[^'"(),=\[\]{}*]+?)\s*(?:,|(?=\)))""")
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, Option]]:
+    """`name(option=value)` -> its parts. Values are numbers, True or False, quoted strings or words.
+
+    Nothing is run.
+
+    >>> parse_spec("saliency(target=contrast:NEG)")
+    ('saliency', {'target': 'contrast:NEG'})
+
+    Raises ArgumentError for anything else.
+    """
+    name, bracket, rest = spec.partition("(")
+    items = _ITEM.findall(rest)
+    values = {key: _value(text) for key, text in items}
+    if bracket and (_ITEM.sub("", rest).strip() != ")" or len(values) < len(items)):
+        raise ArgumentError(f"method {spec!r} must be NAME or NAME(OPTION=VALUE, ...) with plain values")
+    return name.strip(), values
+
+
+def _value(text: str) -> Option:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, Option) else text
+
+
+def _from_function(function: Any) -> ScoringMethod:
+    if not callable(function):
+        raise ArgumentError(
+            f"method: got {type(function).__name__}, must be a name, a function (model, batch) or a ScoringMethod"
+        )
+    registered = next((one for one in _REGISTRY.values() if one.function is function), None)
+    if registered is not None:
+        return registered
+    name = getattr(function, "__name__", type(function).__name__).strip("<>")
+    if name in _REGISTRY:
+        raise ArgumentError(f"method: the function {name!r} is named like a registered method; rename it")
+    defaults = _defaults(name, function)
+    return ScoringMethod(name, function, options=defaults, defaults=defaults)
+
+
+def _defaults(name: str, function: ScoreFunction) -> dict[str, Option]:
+    """The keyword-only parameters of a function with their defaults."""
+    defaults = {
+        parameter.name: parameter.default
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    for option, value in defaults.items():
+        if not isinstance(value, Option):
+            raise ArgumentError(f"method {name!r}: option {option!r} needs a default that is a number or a string")
+    return defaults
+
+
+def _checked_option(method: str, function: ScoreFunction, option: str, value: Any, *, default: Option) -> Option:
+    """`value` when the option's annotation (or, without one, the type of its default) allows it; else ArgumentError."""
+    try:
+        annotation = inspect.signature(function, eval_str=True).parameters[option].annotation
+    except NameError:  # an annotation that cannot be resolved outside the function's own scope says nothing here
+        annotation = inspect.Parameter.empty
+    allowed: Any = type(default) if annotation is inspect.Parameter.empty else annotation
+    try:
+        found: Option = TypeAdapter(allowed, config=_STRICT).validate_python(value)
+    except ValidationError as error:
+        reasons = " or ".join(one["msg"].removeprefix("Input should be ") for one in error.errors())
+        raise ArgumentError(
+            f"method {method!r}: {option} got {value!r}, must be {reasons} (default {default!r})"
+        ) from error
+    return found
+
+
+def _as_tensor(result: Any) -> Tensor | None:
+    """Numbers as a tensor; lists of tensors, arrays or numbers too; None for anything else."""
+    if isinstance(result, Tensor):
+        return result.detach()
+    if isinstance(result, list | tuple) and result and all(isinstance(one, Tensor) for one in result):
+        same = len({one.shape for one in result}) == 1
+        return torch.stack(list(result)).detach() if same else None
+    try:
+        array = np.asarray(result)
+    except ValueError:  # rows of different lengths
+        return None
+    return torch.from_numpy(array.astype(np.float64)) if array.dtype.kind in "biuf" else None
+
+
+def _device_of(model: Any) -> torch.device | None:
+    """Where the inputs of a model have to be; None for a model without weights."""
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    weights = next(embeddings.parameters(), None) if isinstance(embeddings, torch.nn.Module) else None
+    if weights is None and isinstance(model, torch.nn.Module):
+        weights = next(model.parameters(), None)
+    return None if weights is None else weights.device

@@ -12,8 +12,7 @@ import torch
 
 from adapler.errors import ArgumentError
 from adapler.policies import ContributionPolicy
-from analysis.scores.base import Batch, LayerScores, adapler_pass, normalise
-from analysis.scores.registry import scoring_method
+from analysis.scores.base import Batch, LayerScores, adapler_pass, normalise, scoring_method
 
 
 @scoring_method("cp", needs="adapler", reads="threshold_scale")

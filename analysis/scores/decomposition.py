@@ -35,10 +35,10 @@ from analysis.scores.base import (
     full_precision,
     normalise,
     run_full,
+    scoring_method,
     share_logits,
 )
 from analysis.scores.inputs import Sign, reduced, with_gap
-from analysis.scores.registry import scoring_method
 
 _ENTRIES = 1 << 24  # numbers of one block of (documents, rows, tokens, width) in `alti`
 _UNLIKE = 0.05  # of the mixed values' length: what rounding to bfloat16 changes is a tenth of that

@@ -16,7 +16,18 @@ from torch import Tensor
 
 from adapler.backbones.decomposition import Target, working_copy
 from adapler.errors import ArgumentError
-from analysis.scores.base import Batch, LayerScores, gradient_pass, normalise, share_logits, target_value, weights_of
+from analysis.scores.base import (
+    AtLeast,
+    Batch,
+    LayerScores,
+    gradient_pass,
+    normalise,
+    register_variant,
+    scoring_method,
+    share_logits,
+    target_value,
+    weights_of,
+)
 from analysis.scores.inputs import (
     PASS_TOKENS,
     Baseline,
@@ -31,7 +42,6 @@ from analysis.scores.inputs import (
     seeded,
     with_gap,
 )
-from analysis.scores.registry import AtLeast, register_variant, scoring_method
 
 
 @scoring_method("saliency", needs="gradient", reads=())

@@ -21,9 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from adapler.backbones.decomposition import Target, working_copy
-from analysis.scores.base import Batch, LayerScores
+from analysis.scores.base import AtLeast, Batch, LayerScores, scoring_method
 from analysis.scores.inputs import Presence, Removal, Sign, Token, presence, reduced, seeded
-from analysis.scores.registry import AtLeast, scoring_method
 
 Samples = Annotated[int, AtLeast(4)] | Literal["auto"]
 UNSTABLE = 0.5  # rank correlation of the two halves of the samples, below which a warning is given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.scores.registry import SIGNED
+from analysis.scores.base import SIGNED
 from docs.generate.docstrings import HEADINGS, METHOD_FIELDS, formula, prose, sections, source_file, title_and_lead
 
 SCOPES = ("in the layer", "from the layer to the output", "from the input to the layer", "at the input")

@@ -20,7 +20,7 @@ from tests.conftest import run_command
 
 OWN = '''
 from adapler.predictors import ContributionPredictor, predictor
-from analysis.scores.registry import IN_LAYER, scoring_method
+from analysis.scores.base import IN_LAYER, scoring_method
 
 @predictor("mine")
 class Mine(ContributionPredictor):

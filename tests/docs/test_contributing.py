@@ -17,7 +17,6 @@ from adapler.policies import base as policies
 from adapler.policies import training_class
 from analysis.metrics import plausibility, registry
 from analysis.scores import attention, base, get_method
-from analysis.scores import registry as methods
 from docs.generate.docstrings import METHOD_FIELDS, METRIC_FIELDS, sections
 from tests.adapler.policies import test_policies as generic
 from tests.conftest import LAYERS
@@ -39,7 +38,7 @@ def blocks() -> dict[str, str]:
 @pytest.fixture
 def new_module() -> Iterator[Any]:
     """Make a module of a block; what it registers is gone afterwards."""
-    known: dict[str, Any] = dict(methods._REGISTRY)
+    known: dict[str, Any] = dict(base._REGISTRY)
     made: set[str] = set()
 
     def make(name: str, code: str) -> ModuleType:
@@ -52,8 +51,8 @@ def new_module() -> Iterator[Any]:
     yield make
     for name in made:
         del sys.modules[name]
-    methods._REGISTRY.clear()
-    methods._REGISTRY.update(known)
+    base._REGISTRY.clear()
+    base._REGISTRY.update(known)
 
 
 def even(model: Any, batch: base.Batch) -> base.LayerScores:
@@ -69,7 +68,7 @@ def test_the_scoring_method_runs_and_its_test_passes(new_module: Any, monkeypatc
     assert set(METHOD_FIELDS) <= set(sections(method.function, METHOD_FIELDS))
     test = new_module("test_of_state_max", found["tests/analysis/scores/test_state_max.py"])
     test.test_state_max_is_the_largest_entry()
-    monkeypatch.setitem(methods._REGISTRY, "state_max", replace(method, function=even))
+    monkeypatch.setitem(base._REGISTRY, "state_max", replace(method, function=even))
     with pytest.raises(AssertionError):  # the recipe's test can fail
         test.test_state_max_is_the_largest_entry()
 

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from adapler.errors import ArgumentError
 from analysis.scores import SCOPES, LayerScores, get_method
-from analysis.scores.registry import SECTIONS
+from analysis.scores.base import SECTIONS
 from tests.analysis.scores.score_helpers import LENGTHS, NAMES, batch_for, every_family, method_of, model_of
 from tests.conftest import LAYERS, tiny_classifier
 

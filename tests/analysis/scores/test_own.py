@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adapler.errors import ArgumentError
-from analysis.scores import AtLeast, Batch, LayerScores, get_method, get_methods, registry, scoring_method
+from analysis.scores import AtLeast, Batch, LayerScores, base, get_method, get_methods, scoring_method
 from analysis.scores import __main__ as listing
 from tests.analysis.conftest import documents
 from tests.analysis.scores.score_helpers import NAMES, batch_for
@@ -20,7 +20,7 @@ from tests.conftest import LAYERS, tiny_classifier
 
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
 
 
 def norms(model: Any, batch: Batch) -> Tensor:
@@ -118,10 +118,10 @@ def test_needs_are_said_in_one_line(reducer: Any) -> None:
 def test_a_registered_method_with_options() -> None:
     def define(power: int, module: str) -> None:
         @scoring_method("mine", title="Mine")
-        def mine(model: Any, batch: Batch, *, times: registry.Annotated[int, AtLeast(1)] = 2) -> Tensor:
+        def mine(model: Any, batch: Batch, *, times: Annotated[int, AtLeast(1)] = 2) -> Tensor:
             return batch.attention_mask[:, None].expand(-1, LAYERS, -1) * power
 
-        method = registry._REGISTRY["mine"]
+        method = base._REGISTRY["mine"]
         mine.__module__ = module
         assert method.title == "Mine" and method.options == {"times": 2} and method.key == "mine"
 
