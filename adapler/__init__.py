@@ -4,7 +4,7 @@
 2. A backbone embeds them, and its layers run one by one: backbones.
 3. Before each layer a Contribution Predictor, or another policy, scores the tokens left: predictors, policies.
 4. Tokens below eta / n are dropped (inference) or masked softly (training): contribution, passes.
-5. The tokens left of a batch are one packed row without padding: backbones.packing, backbones.attention.
+5. The tokens left of a batch are one packed row without padding: backbones.attention.
 6. The backbone's own head classifies [CLS]; the whole model is modeling, its FLOPs flops.
 7. Texts go through in batches of similar length: inference.
 8. A training set gets targets of a fine-tuned classifier (backbones.decomposition); two losses, each for its own

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from adapler.backbones.attention import HALF
 from adapler.backbones.decomposition import evaluating
 from adapler.backbones.families import label_names, max_positions, ready, view
-from adapler.backbones.packing import HALF
 from adapler.calibration import (
     CALIBRATION,
     Calibration,

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from adapler.backbones.attention import Segments
 from adapler.backbones.families import first_position, label_names, max_positions, view
-from adapler.backbones.packing import Segments
 from adapler.contribution import MASKED, retention, threshold
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.export import record_of_copy

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from adapler.backbones.attention import Segments, real_lengths, segment_log_softmax, segment_sum
 from adapler.backbones.families import position_ids, view
-from adapler.backbones.packing import Segments, real_lengths, segment_log_softmax, segment_sum
 from adapler.contribution import MASKED, retention, soft_removal, threshold
 from adapler.errors import ArgumentError
 from adapler.policies import LayerView, Policy, stays

@@ -19,7 +19,7 @@ from torch.nn.functional import linear, pad
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
-from adapler.backbones.packing import Segments, joined, pieces, segment_sum
+from adapler.backbones.attention import Segments, joined, pieces, segment_sum
 from adapler.registry import Registry
 
 # Sequences are this far apart when places are compared: no batch has so many cells.

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.backbones.attention import HALF
 from adapler.backbones.families import check_task
 from adapler.backbones.loading import is_local, load_any_classifier, read_config
-from adapler.backbones.packing import HALF
 from adapler.data import match_labels
 from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.embedded import CHECKPOINT

@@ -21,22 +21,20 @@ from adapler.backbones.attention import (
     ATTENTION,
     Reads,
     Received,
-    cls_attention,
-    packed_attention,
-    pairwise_attention,
-    received_attention,
-    received_from_cls,
-    window,
-)
-from adapler.backbones.packing import (
     Segments,
+    cls_attention,
     computes_in_pieces,
     in_pieces,
     narrowed,
     own_formats,
+    packed_attention,
+    pairwise_attention,
     products_dtype,
+    received_attention,
+    received_from_cls,
     segment_sum,
     states_dtype,
+    window,
 )
 from adapler.errors import ArgumentError, is_number
 
@@ -248,7 +246,7 @@ class Family:
         query, key, value = attrgetter(*self.projections)(layer)
         states = hidden.index_select(1, first)  # (1, B, D)
         by_head = (self.config.num_attention_heads, -1)
-        # Products whose size depends on the number of texts and tokens are in float32 at least on a CPU: packing.GRAIN.
+        # Products whose size depends on the number of texts and tokens are in float32 at least on a CPU: see GRAIN.
         exact = torch.promote_types(hidden.dtype, torch.float32)
         small = exact if computes_in_pieces(hidden) else hidden.dtype
         read = narrowed(states, query)

@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from adapler.backbones.attention import segment_softmax
 from adapler.backbones.families import view
 from adapler.backbones.loading import is_fine_tuned, read_config
-from adapler.backbones.packing import segment_softmax
 from adapler.contribution import threshold
 from adapler.errors import ArgumentError, is_number
 from adapler.options import flag, option, record

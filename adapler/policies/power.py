@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from adapler.backbones.packing import Segments, from_padded
+from adapler.backbones.attention import Segments, from_padded
 from adapler.errors import ArgumentError, is_number
 from adapler.policies.base import Fades, LayerView, Stage, Step, Training, WeightedOptions, policy
 from adapler.policies.top_k import TopK, cls_first

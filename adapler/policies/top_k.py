@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from adapler.backbones.attention import Reads
-from adapler.backbones.packing import Segments, to_padded
+from adapler.backbones.attention import Reads, Segments, to_padded
 from adapler.errors import ArgumentError, is_number
 from adapler.options import option
 from adapler.policies.base import LayerView, Place, Policy, Training, TrainingOptions, policy, policy_class

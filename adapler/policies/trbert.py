@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization as init
 
-from adapler.backbones.packing import segment_sum
+from adapler.backbones.attention import segment_sum
 from adapler.errors import ArgumentError
 from adapler.options import option
 from adapler.policies.base import LayerView, Policy, Stage, Step, Training, WeightedOptions, policy

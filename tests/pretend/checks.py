@@ -16,8 +16,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from adapler.backbones.attention import packed_attention
-from adapler.backbones.packing import Segments
+from adapler.backbones.attention import Segments, packed_attention
 from tests.adapler.policies.policy_models import OTHERS, tiny_policy
 from tests.adapler.training.common import QUICK, tiny_task
 from tests.conftest import (

@@ -13,10 +13,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 
 from adapler.backbones import attention
-from adapler.backbones.attention import adapler_attention, biased_attention, packed_attention
-from adapler.backbones.packing import (
+from adapler.backbones.attention import (
     Segments,
+    adapler_attention,
+    biased_attention,
     from_padded,
+    packed_attention,
     segment_log_softmax,
     segment_softmax,
     segment_sum,

@@ -22,10 +22,9 @@ from transformers import (
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
 from adapler.backbones import attention
-from adapler.backbones.attention import adapler_attention
+from adapler.backbones.attention import Segments, adapler_attention
 from adapler.backbones.decomposition import layer_saliency
 from adapler.backbones.families import check_config, relative_bias, view
-from adapler.backbones.packing import Segments
 from tests.conftest import HEADS, INNER, LAYERS, VOCABULARY, WIDTH, random_batch, tiny_classifier
 
 OTHER_NAMES = {

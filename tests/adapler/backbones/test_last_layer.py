@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from adapler.backbones.attention import cls_attention
+from adapler.backbones.attention import Segments, cls_attention
 from adapler.backbones.families import Bert, view
-from adapler.backbones.packing import Segments
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import HEADS, LAYERS, WIDTH, tiny_adapler
 

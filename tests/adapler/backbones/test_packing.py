@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from adapler.backbones import attention
-from adapler.backbones.attention import packed_attention
-from adapler.backbones.packing import Segments, from_padded, to_padded
+from adapler.backbones.attention import Segments, from_padded, packed_attention, to_padded
 from tests.conftest import random_batch, tiny_adapler
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from adapler.backbones import attention, packing
+from adapler.backbones import attention
+from adapler.backbones.attention import Segments
 from adapler.backbones.families import first_position, view
-from adapler.backbones.packing import Segments
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import WIDTH, tiny_adapler
 
@@ -30,7 +30,7 @@ def test_a_layer_equals_transformers_own(name: str, rows: int, monkeypatch: pyte
     torch.manual_seed(0)
     hidden = torch.randn(1, sum(SIZES), WIDTH)
     whole = run(classifier, hidden)  # with gradients: transformers' own code, in one piece
-    monkeypatch.setattr(packing, "ROWS", rows)
+    monkeypatch.setattr(attention, "ROWS", rows)
     with torch.no_grad():
         assert_close(run(classifier, hidden), whole.detach(), atol=1e-6, rtol=1e-5)
 
@@ -43,7 +43,7 @@ def test_the_embeddings_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     types = torch.tensor([[0] * 6 + [1] * 5])
     types = types if getattr(classifier.config, "type_vocab_size", 0) > 1 else torch.zeros_like(types)
     whole = view(classifier).embed(ids, positions=positions, token_type_ids=types)
-    monkeypatch.setattr(packing, "ROWS", 4)
+    monkeypatch.setattr(attention, "ROWS", 4)
     with torch.no_grad():
         found = view(classifier).embed(ids, positions=positions, token_type_ids=types)
     assert_close(found, whole, atol=1e-6, rtol=1e-5)  # a product of fewer rows may be another kernel's
@@ -52,18 +52,18 @@ def test_the_embeddings_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_a_layer_of_two_formats_runs_under_autocast() -> None:
     """Autocast to float32 is none: entering it would end the one that a training is in."""
     states, layer = torch.randn(1, 3, WIDTH), torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH))
-    with torch.autocast("cpu", torch.bfloat16), packing.own_formats(layer, states.bfloat16()):
+    with torch.autocast("cpu", torch.bfloat16), attention.own_formats(layer, states.bfloat16()):
         assert layer(states).dtype == torch.bfloat16
-    with packing.own_formats(layer, states):
+    with attention.own_formats(layer, states):
         assert layer(states).dtype == torch.float32
-    with packing.own_formats(layer.bfloat16(), states):
+    with attention.own_formats(layer.bfloat16(), states):
         assert layer(states).dtype == torch.bfloat16
-    with packing.own_formats(layer, states.bfloat16()):
+    with attention.own_formats(layer, states.bfloat16()):
         assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_hook_in_a_layer_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "ROWS", 2)
+    monkeypatch.setattr(attention, "ROWS", 2)
     classifier = tiny_adapler("bert").backbone
     seen = []
     layer = view(classifier).layers[0]

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from adapler.backbones import attention as module
-from adapler.backbones.attention import Received
+from adapler.backbones.attention import Received, Segments
 from adapler.backbones.families import attention_and_received
-from adapler.backbones.packing import Segments
 from adapler.policies import LayerView, policy_class
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import random_batch

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from adapler.backbones.attention import Segments
 from adapler.backbones.decomposition import evaluating
 from adapler.backbones.families import first_position, view
-from adapler.backbones.packing import Segments
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import random_batch, tiny_adapler

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adapler import AdapLeRConfig, ArgumentError
-from adapler.backbones.packing import Segments
+from adapler.backbones.attention import Segments
 from adapler.policies.power import ranks
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import LAYERS, random_batch

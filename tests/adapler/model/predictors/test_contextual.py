@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from adapler.backbones import packing
-from adapler.backbones.packing import Segments
+from adapler.backbones import attention
+from adapler.backbones.attention import Segments
 from adapler.predictors import ContextualPredictor, ContributionPredictor, PackedRow
 from tests.conftest import LAYERS, random_batch, tiny_adapler
 
@@ -107,7 +107,7 @@ def test_pieces_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> No
         torch.nn.init.normal_(parameter)
     states, row = torch.randn(11, 6), row_of([7, 1, 3], [0, 1, 2, 4, 5, 9, 10, 20, 30, 31, 33])
     whole = made(states, row)
-    monkeypatch.setattr(packing, "ROWS", rows)
+    monkeypatch.setattr(attention, "ROWS", rows)
     with torch.no_grad():
         assert_close(made(states, row), whole.detach(), atol=1e-5, rtol=1e-5)
 
