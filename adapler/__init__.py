@@ -2,7 +2,7 @@
 
 1. A row of a task, a document or a text becomes token ids: text, data, eraser.
 2. A backbone embeds them, and its layers run one by one: backbones.
-3. Before each layer a Contribution Predictor, or another policy, scores the tokens left: predictors, policies.
+3. Before each layer a Contribution Predictor, or another policy, scores the tokens left: contribution, policies.
 4. Tokens below eta / n are dropped (inference) or masked softly (training): contribution, passes.
 5. The tokens left of a batch are one packed row without padding: backbones.attention.
 6. The backbone's own head classifies [CLS]; the whole model is modeling, its FLOPs flops.
@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError, TrainingError
 
 if TYPE_CHECKING:
-    from adapler.configuration import AdapLeRConfig
-    from adapler.modeling import AdapLeRForSequenceClassification
+    from adapler.modeling import AdapLeRConfig, AdapLeRForSequenceClassification
     from adapler.passes import AdapLeROutput
 
 __version__ = "0.1.0"
@@ -39,7 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AdapLeRConfig": "adapler.configuration",
+    "AdapLeRConfig": "adapler.modeling",
     "AdapLeRForSequenceClassification": "adapler.modeling",
     "AdapLeROutput": "adapler.passes",
 }

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from adapler.configuration import ETA_MAX, ETA_MIN
 from adapler.errors import ArgumentError, CheckpointError, is_number
 from adapler.files import replacing
-from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.modeling import ETA_MAX, ETA_MIN, AdapLeRForSequenceClassification
 from adapler.text import RUN, read_run
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from adapler.backbones.families import family_of
+from adapler.contribution import Cost
 from adapler.errors import ArgumentError
 from adapler.policies import policy_class
-from adapler.predictors import Cost
 
 Convention = Literal["paper", "executed"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -21,7 +22,6 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from adapler.backbones.attention import HALF
-from adapler.backbones.decomposition import evaluating
 from adapler.backbones.families import label_names, max_positions, ready, view
 from adapler.calibration import (
     CALIBRATION,
@@ -104,6 +104,23 @@ def pad_rows(rows: Sequence[Mapping[str, Any]], *, pad_token_id: int, device: to
             values[real] = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int64, count=sum(lengths))
             padded[name] = torch.from_numpy(values).to(device)
     return padded
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Within it a model is in evaluation mode; afterwards each of its modules is in the mode that it was in before.
+
+    `model.train()` would not do: it takes the parts along that a training keeps in evaluation mode. What is no module
+    is left alone.
+    """
+    modules = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, training in modules.items():
+            module.training = training
 
 
 @torch.inference_mode()

@@ -21,10 +21,9 @@ from transformers.utils import ModelOutput
 
 from adapler.backbones.attention import Segments, real_lengths, segment_log_softmax, segment_sum
 from adapler.backbones.families import position_ids, view
-from adapler.contribution import MASKED, retention, soft_removal, threshold
+from adapler.contribution import MASKED, PackedRow, exact_dtype, retention, soft_removal, threshold
 from adapler.errors import ArgumentError
 from adapler.policies import LayerView, Policy, stays
-from adapler.predictors import PackedRow, exact_dtype
 
 
 @dataclass

@@ -122,23 +122,6 @@ def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> in
     )
 
 
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Within it a model is in evaluation mode; afterwards each of its modules is in the mode that it was in before.
-
-    `model.train()` would not do: it takes the parts along that a training keeps in evaluation mode. What is no module
-    is left alone.
-    """
-    modules = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}
-    try:
-        for module in modules:
-            module.training = False
-        yield
-    finally:
-        for module, training in modules.items():
-            module.training = training
-
-
 def working_copy(model: Any) -> Any:
     """The model in evaluation mode, as modules and configuration of its own on the same weights and buffers.
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from adapler.backbones.attention import segment_softmax
 from adapler.backbones.families import view
 from adapler.backbones.loading import is_fine_tuned, read_config
-from adapler.contribution import threshold
+from adapler.contribution import Cost, predictor_class, threshold
 from adapler.errors import ArgumentError, is_number
 from adapler.options import flag, option, record
 from adapler.policies.base import (
@@ -36,7 +36,6 @@ from adapler.policies.base import (
     options_of,
     policy,
 )
-from adapler.predictors import Cost, predictor_class
 from adapler.training.config import TargetOptions
 
 
@@ -525,8 +524,8 @@ def reach_target(model: Any, rows: Any, *, pad_token_id: int, target: float) -> 
         For the record: `target`, the `factor`, the speedup `before` it and with it (`speedup`), and the `passes`.
     """
     from adapler import flops
-    from adapler.configuration import ETA_MAX, ETA_MIN
     from adapler.inference import predict_rows
+    from adapler.modeling import ETA_MAX, ETA_MIN
 
     trained = model.eta.detach().clone()  # (L,)
     measured: dict[float, float] = {}  # speedup by the logarithm of the factor

@@ -21,10 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from adapler.backbones.attention import Reads, Received
-from adapler.contribution import retention
+from adapler.contribution import Cost, PackedRow, retention
 from adapler.errors import ArgumentError, counted
 from adapler.options import Checked, option, record
-from adapler.predictors import Cost, PackedRow
 from adapler.registry import Registry
 
 Place = Literal["before", "between"]

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from adapler.backbones.attention import Reads, Segments, to_padded
+from adapler.contribution import Cost
 from adapler.errors import ArgumentError, is_number
 from adapler.options import option
 from adapler.policies.base import LayerView, Place, Policy, Training, TrainingOptions, policy, policy_class
-from adapler.predictors import Cost
 
 DEFAULT_KEEP = 0.7
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 from transformers import initialization as init
 
+from adapler.contribution import Cost, ExactLinear, exact_dtype
 from adapler.policies.base import LayerView, Policy, Stage, Step, Training, WeightedOptions, policy
-from adapler.predictors import Cost, ExactLinear, exact_dtype
 
 # Everything is kept at first: the two outputs start 10 apart, a probability of .99995.
 START = 5.0

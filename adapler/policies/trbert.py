@@ -21,11 +21,11 @@ from torch.nn import functional
 from transformers import initialization as init
 
 from adapler.backbones.attention import segment_sum
+from adapler.contribution import Cost, ExactLinear, PackedRow
 from adapler.errors import ArgumentError
 from adapler.options import option
 from adapler.policies.base import LayerView, Policy, Stage, Step, Training, WeightedOptions, policy
 from adapler.policies.top_k import kth_highest
-from adapler.predictors import Cost, ExactLinear, PackedRow
 
 HIDDEN = 32  # H
 # A new policy keeps a token with probability .88: at .5 two points would leave the backbone a quarter of a text.

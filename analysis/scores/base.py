@@ -52,13 +52,13 @@ from adapler.backbones.decomposition import (
     Target,
     answering,
     differentiable,
-    evaluating,
     gradients_of,
     needs_labels,
     target_weights,
     working_copy,
 )
 from adapler.errors import ArgumentError
+from adapler.inference import evaluating
 from adapler.registry import load_plugins
 
 Found = TypeVar("Found")

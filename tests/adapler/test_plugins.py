@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from adapler import predictors
+from adapler import contribution
 from adapler.cli import main as cli_main
+from adapler.contribution import predictor_class
 from adapler.errors import ArgumentError
-from adapler.predictors import predictor_class
 from adapler.registry import load_plugins
 from analysis.rationale_eval import main as evaluation_main
 from tests.conftest import run_command
 
 OWN = '''
-from adapler.predictors import ContributionPredictor, predictor
+from adapler.contribution import ContributionPredictor, predictor
 from analysis.scores.base import IN_LAYER, scoring_method
 
 @predictor("mine")
@@ -30,11 +30,11 @@ class Mine(ContributionPredictor):
 
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    known = dict(predictors.PREDICTORS.classes)
+    known = dict(contribution.PREDICTORS.classes)
     load_plugins.cache_clear()
     yield
-    predictors.PREDICTORS.classes.clear()
-    predictors.PREDICTORS.classes.update(known)
+    contribution.PREDICTORS.classes.clear()
+    contribution.PREDICTORS.classes.update(known)
     monkeypatch.undo()
     load_plugins.cache_clear()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from adapler import predictors
+from adapler import contribution
 from adapler.policies import base as policies
 from adapler.policies import training_class
 from analysis.metrics import plausibility, registry
@@ -89,12 +89,12 @@ def test_the_metric_runs_and_its_test_passes(new_module: Any, monkeypatch: pytes
 
 
 def test_the_predictor_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictors.PREDICTORS, "classes", dict(predictors.PREDICTORS.classes))
-    code = blocks()["adapler/predictors.py"].replace("from __future__ import annotations\n", "")
+    monkeypatch.setattr(contribution.PREDICTORS, "classes", dict(contribution.PREDICTORS.classes))
+    code = blocks()["adapler/contribution.py"].replace("from __future__ import annotations\n", "")
     made = new_module("linear_of_contributing", code).LinearPredictor
     test = new_module("test_of_linear", blocks()["tests/adapler/model/predictors/test_linear.py"])
     test.test_linear()
-    monkeypatch.setattr(made, "cost", staticmethod(lambda hidden_size, contribution_hidden_size: predictors.Cost(1)))
+    monkeypatch.setattr(made, "cost", staticmethod(lambda hidden_size, contribution_hidden_size: contribution.Cost(1)))
     with pytest.raises(AssertionError):  # the recipe's test can fail
         test.test_linear()
 

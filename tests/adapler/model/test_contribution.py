@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapler.contribution import retention, soft_removal, threshold
+from adapler.contribution import ContributionPredictor, retention, soft_removal, threshold
 from adapler.errors import ArgumentError
-from adapler.predictors import ContributionPredictor
 
 
 def test_threshold() -> None:

@@ -10,9 +10,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from adapler.backbones.attention import Segments
-from adapler.backbones.decomposition import evaluating
 from adapler.backbones.families import first_position, view
 from adapler.errors import ArgumentError
+from adapler.inference import evaluating
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import random_batch, tiny_adapler
 

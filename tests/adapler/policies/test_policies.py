@@ -205,8 +205,8 @@ def test_controls_have_no_soft_removal() -> None:
 
 
 def test_attention_is_refused_before_a_layer() -> None:
+    from adapler.contribution import PackedRow
     from adapler.policies import LayerView
-    from adapler.predictors import PackedRow
 
     hidden = torch.zeros(3, 8)
     with pytest.raises(ArgumentError, match=r"^policy: attention is known only to a policy with place"):

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from adapler.backbones.decomposition import removal_guide
 from adapler.backbones.families import ready
+from adapler.contribution import PackedRow
 from adapler.data import load_task
 from adapler.flops import backbone_flops
 from adapler.policies import LayerView, training_class
@@ -22,7 +23,6 @@ from adapler.policies.ltp import SoftThresholds
 from adapler.policies.power import Search
 from adapler.policies.transkimmer import Skimming
 from adapler.policies.trbert import Drawn, soft_cross_entropy, with_guide
-from adapler.predictors import PackedRow
 from adapler.training.config import Optimisation
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.adapler.policies.test_trbert import soft_model

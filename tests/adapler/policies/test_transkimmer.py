@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
+from adapler.contribution import PackedRow
 from adapler.policies import LayerView
-from adapler.predictors import PackedRow
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import LAYERS, random_batch, tiny_classifier
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
 from adapler.backbones.decomposition import reference_layer, removal_guide
 from adapler.backbones.families import position_ids
+from adapler.contribution import PackedRow
 from adapler.errors import ArgumentError
 from adapler.passes import hard_pass
 from adapler.policies.trbert import (
@@ -23,7 +24,6 @@ from adapler.policies.trbert import (
     reward,
     soft_cross_entropy,
 )
-from adapler.predictors import PackedRow
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import CLASSIFIERS, padding_of, random_batch, tiny_classifier
 

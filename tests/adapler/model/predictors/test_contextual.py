@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from adapler.backbones import attention
 from adapler.backbones.attention import Segments
-from adapler.predictors import ContextualPredictor, ContributionPredictor, PackedRow
+from adapler.contribution import ContextualPredictor, ContributionPredictor, PackedRow
 from tests.conftest import LAYERS, random_batch, tiny_adapler
 
 

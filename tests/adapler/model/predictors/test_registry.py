@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError, CheckpointError, predictors
+from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError, CheckpointError, contribution
+from adapler.contribution import Cost, ExactLinear, PackedRow, Predictor, predictor, predictor_class
 from adapler.flops import policy_flops
-from adapler.predictors import Cost, ExactLinear, PackedRow, Predictor, predictor, predictor_class
 from tests.conftest import random_batch, tiny_adapler, tiny_classifier
 
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Predictor]]:
-    monkeypatch.setattr(predictors.PREDICTORS, "classes", dict(predictors.PREDICTORS.classes))
+    monkeypatch.setattr(contribution.PREDICTORS, "classes", dict(contribution.PREDICTORS.classes))
 
     @predictor("linear")
     class Linear(Predictor):
@@ -55,7 +55,7 @@ def test_ones_own_is_built_saved_loaded_and_counted(
     batch = random_batch([9, 4])
     assert torch.equal(again(**batch).contribution_scores, model(**batch).contribution_scores)
     assert policy_flops(model.config, torch.tensor([3, 5, 4])).tolist() == [3 * 32, 5 * 32, 4 * 32]
-    monkeypatch.setattr(predictors.PREDICTORS, "classes", {"mlp": predictor_class("mlp")})
+    monkeypatch.setattr(contribution.PREDICTORS, "classes", {"mlp": predictor_class("mlp")})
     with pytest.raises(CheckpointError, match=r"model: .*predictor: 'linear' is not one of mlp; ADAPLER_PLUGINS"):
         AdapLeRForSequenceClassification.from_pretrained(tmp_path / "model")
 
