@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from adapler.errors import ArgumentError, CheckpointError, check_drop, is_number
+from adapler.errors import ArgumentError, CheckpointError
 from adapler.files import replacing
+from adapler.options import check_drop, is_number
 from adapler.text import reading
 
 CALIBRATION = "calibration.json"

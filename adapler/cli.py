@@ -15,7 +15,7 @@ from typing import Any
 
 from adapler import __version__
 from adapler.devices import is_main
-from adapler.errors import CommandParser, user_errors
+from adapler.options import CommandParser, user_errors
 
 
 def export(config: Any) -> None:
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if name not in SHARED and not is_main():
         return 0
-    from adapler.registry import load_plugins
+    from adapler.options import load_plugins
 
     load_plugins()  # first, so that a misspelt module is reported before a name is looked up
     options: Any = None if name == "data" else options_of(name, words[1:])

@@ -24,7 +24,7 @@ from transformers.activations import ACT2FN
 
 from adapler.backbones.attention import Segments, joined, pieces, segment_sum
 from adapler.errors import ArgumentError
-from adapler.registry import Registry
+from adapler.options import Registry
 
 # The attention weight of a key with this bias is exactly zero in every floating point format we use.
 MASKED = -1e4

@@ -12,14 +12,9 @@ A message is one line: the file, line or argument, what was found, what is allow
 
 from __future__ import annotations
 
-import argparse
-import math
-import os
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping
+from numbers import Integral
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -49,26 +44,6 @@ class WorkerError(AdapLeRError, RuntimeError):
     """A worker process or a cluster ended before its work was done."""
 
 
-class CommandParser(argparse.ArgumentParser):
-    """argparse with errors of one line, which begin with `where`, and without the usage that lists every option."""
-
-    where = ""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with status 2."""
-        self.exit(2, f"error: {self.where}{' '.join(message.split())}; see {self.prog} --help\n")
-
-
-def is_number(value: Any, *, whole: bool = False) -> bool:
-    """Whether a value is a finite number, or an integer; booleans are neither."""
-    if isinstance(value, bool):
-        return False
-    try:
-        return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
-    except OverflowError:  # an integer beyond a float's range
-        return False
-
-
 def counted(count: int, noun: str) -> str:
     """A count and its noun, with a plural in s.
 
@@ -89,12 +64,6 @@ def validation_reason(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {excerpt(first['input'])}"
 
 
-def check_drop(name: str, value: Any) -> None:
-    """Raise ArgumentError for a score drop outside 0 to 1, such as 5 for five points, which would allow any loss."""
-    if not (is_number(value) and 0 <= value <= 1):
-        raise ArgumentError(f"{name}: {value!r} is not a number from 0 to 1 (a drop of one point is 0.01)")
-
-
 def ambiguous(label: object, names: Mapping[int, str]) -> str | None:
     """Why an integer may mean two labels, as an index and as a name; None if it cannot, or is no integer.
 
@@ -108,20 +77,3 @@ def ambiguous(label: object, names: Mapping[int, str]) -> str | None:
         return None
     means = f"index {index} is {names[index]!r}, and" if index in names else "there is no such index, but"
     return f"{index} is ambiguous: {means} there is a label called {str(index)!r}; write it as text"
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """Print a user's error as one line on stderr and end the process: exit code 2, 130 after Ctrl-C, 141 if the reader
-    of stdout left."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
-        sys.exit(141)
-    except (AdapLeRError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)

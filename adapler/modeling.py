@@ -27,8 +27,9 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from adapler.backbones.families import check_config, check_task, family_of, max_positions, position_ids, ready, view
 from adapler.backbones.loading import HubArguments, load_adapler, load_classifier
 from adapler.contribution import Predictor, predictor_class
-from adapler.errors import ArgumentError, is_number
+from adapler.errors import ArgumentError
 from adapler.inference import Predicts
+from adapler.options import is_number
 from adapler.passes import AdapLeROutput, hard_pass, with_loss
 from adapler.policies import Policy, options_of, policy_class
 

@@ -1,4 +1,6 @@
-"""One declaration of a command's settings: a dataclass gives the command line, the YAML recipe and the record.
+"""Settings of commands, checks of values, and classes by name.
+
+A setting is declared once: a dataclass gives the command line, the YAML recipe and the record.
 
     @dataclass
     class PredictOptions(Checked):
@@ -21,17 +23,26 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import math
 import operator
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from adapler.errors import ArgumentError, CommandParser, DataError
+from adapler.errors import AdapLeRError, ArgumentError, DataError
 
 T = TypeVar("T")
+Base = TypeVar("Base")
+Made = TypeVar("Made", bound=type)
 
 
 def option(
@@ -84,11 +95,14 @@ class Checked:
                     raise ArgumentError(f"{flag(one.name)}: {value} is not {allowed}")
 
 
-class _Parser(CommandParser):
-    where = ""  # the recipe that is parsed
+class CommandParser(argparse.ArgumentParser):
+    """argparse with errors of one line, which begin with `where`, and without the usage that lists every option."""
+
+    where = ""
 
     def error(self, message: str) -> NoReturn:
-        super().error(f"{self.where}{message}")
+        """Exit with status 2."""
+        self.exit(2, f"error: {self.where}{' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def parse(
@@ -116,7 +130,7 @@ def parse(
     """
     words, presets = list(sys.argv[1:] if argv is None else argv), presets or {}
     show_all = "--help-all" in words
-    parser = _Parser(
+    parser = CommandParser(
         prog=prog,
         description=(cls.__doc__ or "").strip().split("\n\n")[0],
         epilog="".join(
@@ -269,3 +283,97 @@ def _words(values: Mapping[str, Any]) -> list[str]:
             items = value if isinstance(value, (list, tuple)) else [value]
             words += [flag(key), *(str(item).lower() if isinstance(item, bool) else str(item) for item in items)]
     return words
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Print a user's error as one line on stderr and end the process: exit code 2, 130 after Ctrl-C, 141 if the reader
+    of stdout left."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
+        sys.exit(141)
+    except (AdapLeRError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+# ---- checks of values
+
+
+def is_number(value: Any, *, whole: bool = False) -> bool:
+    """Whether a value is a finite number, or an integer; booleans are neither."""
+    if isinstance(value, bool):
+        return False
+    try:
+        return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:  # an integer beyond a float's range
+        return False
+
+
+def check_drop(name: str, value: Any) -> None:
+    """Raise ArgumentError for a score drop outside 0 to 1, such as 5 for five points, which would allow any loss."""
+    if not (is_number(value) and 0 <= value <= 1):
+        raise ArgumentError(f"{name}: {value!r} is not a number from 0 to 1 (a drop of one point is 0.01)")
+
+
+# ---- classes by name: predictors, policies, scoring methods. In a program an import of the module that has one's own
+# is enough. Commands import the modules that the environment variable ADAPLER_PLUGINS names (separated by commas,
+# inherited by child processes) and those of entry points `adapler.plugins`.
+
+
+@cache
+def load_plugins() -> tuple[str, ...]:
+    """Import all plugins, once in a process, and return their names; ArgumentError for one that cannot be imported."""
+    named = [name.strip() for name in os.environ.get("ADAPLER_PLUGINS", "").split(",") if name.strip()]
+    names = (*named, *(point.module for point in entry_points(group="adapler.plugins")))
+    for name in names:
+        try:
+            import_module(name)
+        except Exception as error:  # whatever a user's module raises
+            source = "ADAPLER_PLUGINS" if name in named else "entry point adapler.plugins"
+            raise ArgumentError(f"{source}: {name!r} cannot be imported ({error})") from error
+    return names
+
+
+class Registry(Generic[Base]):
+    """Classes of one kind by name; a class registered again under its name replaces the former."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.classes: dict[str, type[Base]] = {}
+
+    def entry(self, name: str) -> Callable[[Made], Made]:
+        """Decorator: the class has this name, as its attribute `name` too; ArgumentError where another class has it."""
+
+        def enter(made: Made) -> Made:
+            known = self.classes.setdefault(name, made)
+            # The same class again, as when a notebook cell runs twice, takes its own place.
+            if (known.__module__, known.__qualname__) != (made.__module__, made.__qualname__):
+                raise ArgumentError(f"{self.kind}: {name!r} is {known.__module__}.{known.__qualname__} already")
+            made.name = name  # type: ignore[attr-defined]
+            self.classes[name] = made
+            return made
+
+        return enter
+
+    def names(self) -> list[str]:
+        return sorted(self.classes)
+
+    def find(self, name: str) -> type[Base] | None:
+        """The class of a name, plugins included, or None."""
+        if name not in self.classes:
+            load_plugins()
+        return self.classes.get(name)
+
+    def get(self, name: str, *, others: Iterable[str] = ()) -> type[Base]:
+        """The class of a name, plugins included; ArgumentError lists the names, and `others` that the caller takes."""
+        found = self.find(name)
+        if found is None:
+            known = ", ".join(sorted({*self.names(), *others}))
+            raise ArgumentError(f"{self.kind}: {name!r} is not one of {known}; ADAPLER_PLUGINS names modules with more")
+        return found

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adapler.devices import Dtype
-from adapler.errors import ArgumentError, DataError, WorkerError, check_drop, is_number
+from adapler.errors import ArgumentError, DataError, WorkerError
 from adapler.files import FORMATS, STDIN, claimed, format_of, read_rows, replacing
-from adapler.options import flag, option, record
+from adapler.options import check_drop, flag, is_number, option, record
 from adapler.text import Truncation
 
 SHARD_CHARACTERS = 1 << 18  # a shard of long texts ends here

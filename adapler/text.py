@@ -20,7 +20,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from adapler.errors import ArgumentError, CheckpointError, DataError, is_number
+from adapler.errors import ArgumentError, CheckpointError, DataError
+from adapler.options import is_number
 
 if TYPE_CHECKING:
     from datasets import Dataset

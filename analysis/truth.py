@@ -40,8 +40,8 @@ from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.decomposition import PREDICTED, working_copy
-from adapler.errors import ArgumentError, user_errors
-from adapler.options import option, parse, record
+from adapler.errors import ArgumentError
+from adapler.options import option, parse, record, user_errors
 from analysis.corpus import annotator_masks, load_corpus
 from analysis.metrics import plausibility as pl
 from analysis.metrics import truth

@@ -12,9 +12,9 @@ from pathlib import Path
 from adapler import AdapLeRForSequenceClassification
 from adapler.embedded import CHECKPOINT, SAMPLE
 from adapler.eraser import read_corpus
-from adapler.errors import ArgumentError, user_errors
+from adapler.errors import ArgumentError
 from adapler.files import replacing
-from adapler.options import option, parse
+from adapler.options import option, parse, user_errors
 from adapler.text import load_tokenizer
 from app import markup, methods, player
 from app.context import FIRST_TEXT

@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
-from adapler.errors import user_errors
+from adapler.options import user_errors
 
 VOCABULARY = 60
 LAYERS, WIDTH, HEADS, INNER = 3, 16, 2, 24

@@ -36,7 +36,8 @@ from adapler.backbones.attention import (
     states_dtype,
     window,
 )
-from adapler.errors import ArgumentError, is_number
+from adapler.errors import ArgumentError
+from adapler.options import is_number
 
 
 class Family:

@@ -24,8 +24,8 @@ from adapler.backbones.attention import segment_softmax
 from adapler.backbones.families import view
 from adapler.backbones.loading import is_fine_tuned, read_config
 from adapler.contribution import Cost, predictor_class, threshold
-from adapler.errors import ArgumentError, is_number
-from adapler.options import flag, option, record
+from adapler.errors import ArgumentError
+from adapler.options import flag, is_number, option, record
 from adapler.policies.base import (
     LayerView,
     Policy,

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from adapler.backbones.attention import Reads, Received
 from adapler.contribution import Cost, PackedRow, retention
 from adapler.errors import ArgumentError, counted
-from adapler.options import Checked, option, record
-from adapler.registry import Registry
+from adapler.options import Checked, Registry, option, record
 
 Place = Literal["before", "between"]
 Fades = Literal["attention", "feed_forward", "output"]

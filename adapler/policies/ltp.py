@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from adapler.errors import ArgumentError, is_number
-from adapler.options import option
+from adapler.errors import ArgumentError
+from adapler.options import is_number, option
 from adapler.policies.base import Fades, LayerView, Place, Policy, Stage, Step, Training, WeightedOptions, policy
 
 LOWEST = 1e-5  # of a threshold

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from adapler.backbones.attention import Segments, from_padded
-from adapler.errors import ArgumentError, is_number
+from adapler.errors import ArgumentError
+from adapler.options import is_number
 from adapler.policies.base import Fades, LayerView, Stage, Step, Training, WeightedOptions, policy
 from adapler.policies.top_k import TopK, cls_first
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from adapler.backbones.attention import Reads, Segments, to_padded
 from adapler.contribution import Cost
-from adapler.errors import ArgumentError, is_number
-from adapler.options import option
+from adapler.errors import ArgumentError
+from adapler.options import is_number, option
 from adapler.policies.base import LayerView, Place, Policy, Training, TrainingOptions, policy, policy_class
 
 DEFAULT_KEEP = 0.7

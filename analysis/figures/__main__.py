@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapler.errors import ArgumentError, CommandParser, user_errors
+from adapler.errors import ArgumentError
+from adapler.options import CommandParser, user_errors
 from analysis import figures
 from analysis.report import RationaleReport
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from adapler.errors import CommandParser, user_errors
-from adapler.registry import load_plugins
+from adapler.options import CommandParser, load_plugins, user_errors
 from analysis.scores import get_method, method_names
 
 

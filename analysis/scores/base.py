@@ -59,7 +59,7 @@ from adapler.backbones.decomposition import (
 )
 from adapler.errors import ArgumentError
 from adapler.inference import evaluating
-from adapler.registry import load_plugins
+from adapler.options import load_plugins
 
 Found = TypeVar("Found")
 _ENCODED = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from adapler.errors import ArgumentError, CheckpointError, CommandParser, DataError, TrainingError
+from adapler.errors import ArgumentError, CheckpointError, DataError, TrainingError
+from adapler.options import CommandParser
 from tests.conftest import run_command
 
 

@@ -14,7 +14,7 @@ from adapler import contribution
 from adapler.cli import main as cli_main
 from adapler.contribution import predictor_class
 from adapler.errors import ArgumentError
-from adapler.registry import load_plugins
+from adapler.options import load_plugins
 from analysis.rationale_eval import main as evaluation_main
 from tests.conftest import run_command
 
