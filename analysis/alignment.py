@@ -28,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError
 from adapler.text import Encoded, encode
-from analysis.metrics.registry import Unit
+from analysis.metrics.plausibility import Unit
 from analysis.scores.base import Batch
 
 TRUNCATIONS = ("truncate", "rationale-windows", "all-windows")

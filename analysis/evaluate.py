@@ -43,8 +43,7 @@ from analysis.alignment import (
 )
 from analysis.corpus import documents_of, load_corpus, spans_of
 from analysis.faithfulness import faithfulness_values, version_logits
-from analysis.metrics.plausibility import RECALL_GRID, precision_at_recall
-from analysis.metrics.registry import CONTENT, INPUT, PRESENT, compute, get_metric
+from analysis.metrics.plausibility import CONTENT, INPUT, PRESENT, RECALL_GRID, compute, get_metric, precision_at_recall
 from analysis.plan import Document, Plan, mean_of
 from analysis.report import RationaleReport
 from analysis.scores import Batch, ScoringMethod, get_methods
@@ -83,7 +82,7 @@ def evaluate(
             backbone is the classifier; model alone: no AdapLeR, hence no `cp`.
         data: a corpus, a pandas frame, a folder or archive in ERASER layout, or JSON lines (`analysis.corpus`); default
             data/eraser/movies if there, else the sample.
-        methods, metrics: names, see `python -m analysis.scores` and `analysis.metrics.registry`; a method may be a
+        methods, metrics: names, see `python -m analysis.scores` and `analysis.metrics.METRICS`; a method may be a
             function of your own, `(model, batch) -> scores`.
         predictions, human: saved scores, each one more method (`analysis.eraser.read_given`). With methods=[] and no
             model named, no model is loaded unless a metric asks one: tokens are then words, and whole documents are in

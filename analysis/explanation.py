@@ -22,8 +22,7 @@ from analysis.corpus import word_mask
 from analysis.figures import FORMATS, write_figure
 from analysis.figures.style import literal
 from analysis.figures.tokens import Level, Panel, bars_figure, heatmaps_figure, passages_figure
-from analysis.metrics.plausibility import expected_average_precision, select_uniform
-from analysis.metrics.registry import compute, get_metric
+from analysis.metrics.plausibility import compute, expected_average_precision, get_metric, select_uniform
 from analysis.page import explanation_fragment, explanation_page
 from analysis.report import json_text, write_text
 from analysis.tokens import OF_REMOVAL, DocumentScores, token_text, visible
@@ -219,7 +218,7 @@ class Explanation:
 
         rationale: 0 or 1 for each word, spans (start, end) of words, or the marked words' indices; default: the one
             that was given to `explain`.
-        metrics: names of `analysis.metrics.registry`, those that neither ask the model again nor need a data set.
+        metrics: names of `analysis.metrics.METRICS`, those that neither ask the model again nor need a data set.
         aggregation: "none": wordpieces are judged; "max", "mean" or "sum" over its wordpieces: words are.
 
         Special tokens are left out of every metric. Columns: method, layer, one for each metric (NaN where the

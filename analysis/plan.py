@@ -25,8 +25,7 @@ from adapler.options import record
 from analysis.alignment import Window, WordTokens, align, is_judged, unit_labels, unit_slices, why_skipped
 from analysis.corpus import annotator_facts, documents_of
 from analysis.metrics import plausibility as pl
-from analysis.metrics.plausibility import density_size, select_top_k
-from analysis.metrics.registry import get_metric
+from analysis.metrics.plausibility import density_size, get_metric, select_top_k
 from analysis.metrics.statistics import few_documents
 from analysis.settings import Settings
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from adapler.errors import ArgumentError, DataError, counted
 from adapler.files import replacing
 from analysis import figures
-from analysis.metrics.registry import metric_names
+from analysis.metrics.plausibility import metric_names
 from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
 from analysis.tokens import (
     HOLM_FAMILY,

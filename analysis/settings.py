@@ -17,7 +17,7 @@ from adapler.options import option
 from analysis.alignment import AGGREGATIONS, TRUNCATIONS
 from analysis.corpus import check_rule, split_name
 from analysis.metrics.faithfulness import BINS, FaithfulnessSettings
-from analysis.metrics.registry import GROUPS, METRICS, get_metric, metric_names
+from analysis.metrics.plausibility import GROUPS, METRICS, get_metric, metric_names
 
 TOKEN_BUDGET = 2048  # padded tokens of a batch on a GPU: the eager pass holds H x N x N weights a layer
 
@@ -29,7 +29,7 @@ class Protocol:
 
     truncation     which part of a long document is seen, see `analysis.alignment`
     aggregation    of wordpiece scores to words
-    metrics        names of `analysis.metrics.registry`
+    metrics        names of `analysis.metrics.METRICS`
     faithfulness   how tokens are taken away, for metrics of that group
     all_rationale  judge documents too whose every token is rationale
     """

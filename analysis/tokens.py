@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.metrics.registry import METRICS
+from analysis.metrics.plausibility import METRICS
 
 OF_REMOVAL = ("cp", "policy")  # the scores by which a model drops tokens: among dropped tokens they have no order
 # the family of `analysis.metrics.statistics`

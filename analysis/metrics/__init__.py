@@ -1,14 +1,23 @@
 """Metrics: pure functions of arrays, validated, undefined cases NaN.
 
-plausibility   agreement with a human rationale: ranking, selection at 1/n, k best tokens, spans
+plausibility   agreement with a human rationale: ranking, selection at 1/n, k best tokens, spans; METRICS, the table of
+               all metrics by name, and `compute`
 faithfulness   comprehensiveness, sufficiency, AOPC and its limits, soft metrics, leave-one-out
-registry       all of them by name: METRICS, `compute`; `Unit`: one document at one layer of one method
 statistics     intervals, paired tests, Holm; one method against all others
 """
 
 from analysis.metrics.faithfulness import FaithfulnessSettings
-from analysis.metrics.plausibility import average_precision, precision_at_recall, roc_auc
-from analysis.metrics.registry import METRICS, Metric, Unit, compute, get_metric, metric_names
+from analysis.metrics.plausibility import (
+    METRICS,
+    Metric,
+    Unit,
+    average_precision,
+    compute,
+    get_metric,
+    metric_names,
+    precision_at_recall,
+    roc_auc,
+)
 from analysis.metrics.statistics import bootstrap_intervals, compare, holm, paired_permutation_test
 
 __all__ = [

@@ -20,16 +20,27 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau
 
 from adapler.errors import ArgumentError
-from analysis.metrics.plausibility import as_labels, as_scores, density_size
+from analysis.metrics.plausibility import (
+    AT_DENSITY,
+    BY_CHANCE,
+    DENSITY,
+    LEAVE_ONE_OUT,
+    METRICS,
+    PERCENT,
+    Metric,
+    as_labels,
+    as_scores,
+    density_size,
+)
 
 BINS = (1, 5, 10, 20, 50)
-AT_DENSITY = "at_density"  # instead of a percentage: as many tokens as a rationale has on average
 VARIANTS = ("delete", "mask")
 SOFT = ("soft_comprehensiveness", "soft_sufficiency")
 DRAWS = 20  # of the soft metrics
@@ -457,3 +468,27 @@ def _in_blocks(drops: Drops, n: int, sizes: Sequence[int], sign: int) -> float:
 
 def _as_set(tokens: frozenset[int], n: int) -> Set:
     return np.isin(np.arange(n), list(tokens))
+
+
+# ---------------------------------------------------------------- the metrics by name
+
+
+def _perturbed(kind: str, short: str, up: bool, source: Callable[..., Any]) -> list[Metric]:
+    """Comprehensiveness or sufficiency at every percentage, at the density, and their mean."""
+    each = [(str(percent), f"{short} {percent} %", PERCENT) for percent in BINS]
+    rows = [Metric(f"{kind}_{mark}", title, "faithfulness", up, level, source)
+            for mark, title, level in (*each, (AT_DENSITY, f"{short}@density", DENSITY))]  # fmt: skip
+    return [*rows, Metric(f"aopc_{kind}", f"{short} AOPC", "faithfulness", up, PERCENT, aopc)]
+
+
+# fmt: off
+METRICS |= {metric.name: metric for metric in (
+    *_perturbed("comprehensiveness", "Comp.", True, comprehensiveness),
+    *_perturbed("sufficiency", "Suff.", False, sufficiency),
+    Metric("loo_kendall", "LOO tau", "faithfulness", True, LEAVE_ONE_OUT, loo_kendall),
+    Metric("soft_comprehensiveness", "Soft comp.", "soft", True, BY_CHANCE, soft_comprehensiveness),
+    Metric("soft_sufficiency", "Soft suff.", "soft", True, BY_CHANCE, soft_sufficiency),
+    Metric("naopc_comprehensiveness", "Comp. NAOPC", "normalised", True, PERCENT, normalised_aopc),
+    Metric("naopc_sufficiency", "Suff. NAOPC", "normalised", False, PERCENT, normalised_aopc),
+)}
+# fmt: on

@@ -24,7 +24,7 @@ from analysis.alignment import (
     why_skipped,
     word_scores,
 )
-from analysis.metrics.registry import PRESENT
+from analysis.metrics.plausibility import PRESENT
 from tests.analysis.conftest import GOOD, Document
 
 TRICKY = ["Naive", "\u200b", "unforgettable", "[SEP]", "日本", "\x00", "qqq", "."]

@@ -15,7 +15,7 @@ import pytest
 from adapler import contribution
 from adapler.policies import base as policies
 from adapler.policies import training_class
-from analysis.metrics import plausibility, registry
+from analysis.metrics import plausibility
 from analysis.scores import attention, base, get_method
 from docs.generate.docstrings import METHOD_FIELDS, METRIC_FIELDS, sections
 from tests.adapler.policies import test_policies as generic
@@ -74,16 +74,16 @@ def test_the_scoring_method_runs_and_its_test_passes(new_module: Any, monkeypatc
 
 
 def test_the_metric_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, row = blocks()["analysis/metrics/plausibility.py"], blocks()["analysis/metrics/registry.py"]
+    code, row = blocks()["analysis/metrics/plausibility.py"], blocks()["METRICS of analysis/metrics/plausibility.py"]
     scope = dict(vars(plausibility))
     exec(code, scope)
     function = scope["reciprocal_rank"]
     monkeypatch.setattr(plausibility, "reciprocal_rank", function, raising=False)
     assert set(METRIC_FIELDS) <= set(sections(function, METRIC_FIELDS))
-    (metric,) = eval(f"({row.strip()})", vars(registry))
-    monkeypatch.setitem(registry.METRICS, metric.name, metric)
-    unit = registry.Unit([False, True, True], [0.5, 0.3, 0.2], n_input=5, n_present=5, density=0.5)  # type: ignore[arg-type]
-    assert registry.compute(["reciprocal_rank"], unit) == [0.5]
+    (metric,) = eval(f"({row.strip()})", vars(plausibility))
+    monkeypatch.setitem(plausibility.METRICS, metric.name, metric)
+    unit = plausibility.Unit([False, True, True], [0.5, 0.3, 0.2], n_input=5, n_present=5, density=0.5)  # type: ignore[arg-type]
+    assert plausibility.compute(["reciprocal_rank"], unit) == [0.5]
     test = new_module("test_of_reciprocal_rank", blocks()["tests/analysis/metrics/test_reciprocal_rank.py"])
     test.test_reciprocal_rank_by_hand()
 

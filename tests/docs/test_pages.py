@@ -13,7 +13,7 @@ import yaml
 
 from adapler.cli import ALIASES, OTHERS, options_of
 from adapler.cli import COMMANDS as CLI
-from analysis.metrics.registry import GROUPS, METRICS, get_metric
+from analysis.metrics.plausibility import GROUPS, METRICS, get_metric
 from analysis.scores import SCOPES, get_method, method_names
 from docs.generate.docstrings import HEADINGS, METHOD_FIELDS, METRIC_FIELDS, docstring, formula, prose, sections
 from docs.generate.methods import method_pages

@@ -8,7 +8,7 @@ import pytest
 
 from adapler.errors import ArgumentError
 from analysis.metrics import plausibility as pl
-from analysis.metrics.registry import METRICS, Unit, compute, get_metric, metric_names
+from analysis.metrics.plausibility import METRICS, Unit, compute, get_metric, metric_names
 
 PURE = [name for name, metric in METRICS.items() if metric.function is not None]
 
