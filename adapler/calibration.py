@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.files import replacing
 from adapler.options import check_drop, is_number
+from adapler.system import replacing
 from adapler.text import reading
 
 CALIBRATION = "calibration.json"
@@ -81,7 +81,7 @@ class Machine:
         import torch
 
         from adapler.backbones.families import view
-        from adapler.devices import device_name
+        from adapler.system import device_name
 
         kind = model.device.type
         layer = next(view(model.backbone).layers.parameters())

@@ -12,8 +12,8 @@ from adapler.backbones.families import label_names
 from adapler.calibrate import curve_table
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import evaluation_table
-from adapler.files import replacing, visible
 from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.system import replacing, visible
 from adapler.training.records import CARD, RECORD, model_checksum, read_json
 
 TEMPLATE = """---

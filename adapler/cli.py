@@ -14,16 +14,16 @@ from importlib import import_module
 from typing import Any
 
 from adapler import __version__
-from adapler.devices import is_main
 from adapler.options import CommandParser, user_errors
+from adapler.system import is_main
 
 
 def export(config: Any) -> None:
     """Export a model with its backbone in float16, or as ONNX graphs."""
     from adapler import AdapLeRForSequenceClassification
     from adapler.export import INDEX, export, scale_eta
-    from adapler.files import check_output_folder
     from adapler.onnx import DESCRIPTION
+    from adapler.system import check_output_folder
     from adapler.text import load_tokenizer
 
     check_output_folder(config.output, former=(DESCRIPTION if config.onnx else INDEX,))  # which it replaces

@@ -38,7 +38,7 @@ from adapler.eraser import (
     read_corpus,
 )
 from adapler.errors import ArgumentError, DataError, ambiguous, excerpt, validation_reason
-from adapler.files import read_rows
+from adapler.system import read_rows
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
 NO_LABEL = -1  # label of a row that has none

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from adapler.errors import ArgumentError, DataError, excerpt, validation_reason
-from adapler.files import read_rows, replacing, sha256_of
+from adapler.system import read_rows, replacing, sha256_of
 
 SPLITS = ("train", "val", "test")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.files import replacing
 from adapler.modeling import ETA_MAX, ETA_MIN, AdapLeRForSequenceClassification
 from adapler.options import is_number
+from adapler.system import replacing
 from adapler.text import RUN, read_run
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")

@@ -33,12 +33,11 @@ from adapler.calibration import (
     weights_checksum,
     write_calibration,
 )
-from adapler.devices import choose_dtype
 from adapler.errors import ArgumentError
-from adapler.files import replacing
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.options import is_number
 from adapler.passes import check_finite, plain_pass
+from adapler.system import choose_dtype, replacing
 from adapler.text import (
     INPUTS,
     RUN,

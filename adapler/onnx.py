@@ -31,7 +31,7 @@ from adapler.backbones.families import first_position, label_names, max_position
 from adapler.contribution import MASKED, PackedRow, members, retention, threshold
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.export import record_of_copy
-from adapler.files import replacing
+from adapler.system import replacing
 
 ATTENTION = "adapler_onnx"
 # torch.export wants an upper bound of every size that depends on the data. No batch comes near this one.

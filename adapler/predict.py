@@ -27,10 +27,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
-from adapler.devices import Dtype
 from adapler.errors import ArgumentError, DataError, WorkerError
-from adapler.files import FORMATS, STDIN, claimed, format_of, read_rows, replacing
 from adapler.options import check_drop, flag, is_number, option, record
+from adapler.system import FORMATS, STDIN, Dtype, claimed, format_of, read_rows, replacing
 from adapler.text import Truncation
 
 SHARD_CHARACTERS = 1 << 18  # a shard of long texts ends here
@@ -231,9 +230,9 @@ class Classifier:
         Raises:
             CheckpointError, ArgumentError: a model, a device or a length that cannot be used.
         """
-        from adapler.devices import choose_device, describe_dtype
         from adapler.inference import padding_of
         from adapler.modeling import AdapLeRForSequenceClassification
+        from adapler.system import choose_device, describe_dtype
         from adapler.text import load_tokenizer
 
         place = choose_device(device or options.device)

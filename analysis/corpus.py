@@ -46,7 +46,7 @@ from adapler.eraser import (
     read_corpus,
 )
 from adapler.errors import ArgumentError, DataError, ambiguous, validation_reason
-from adapler.files import read_rows
+from adapler.system import read_rows
 from analysis.metrics.plausibility import average_precision, f1_score, token_iou
 
 # where `adapler data download` puts the reviews, those of a clone, and the embedded sample

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from adapler.eraser import EraserCorpus, EraserExample
 from adapler.errors import ArgumentError, DataError, validation_reason
-from adapler.files import read_rows, replacing
+from adapler.system import read_rows, replacing
 from analysis.alignment import Window, WindowScores
 from analysis.corpus import by_index, spans_of
 from analysis.metrics.plausibility import IOU_THRESHOLD, auprc, average_precision, f1_of, matching_spans, roc_auc

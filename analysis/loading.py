@@ -15,9 +15,9 @@ from adapler.backbones.attention import HALF
 from adapler.backbones.families import check_task
 from adapler.backbones.loading import is_local, load_any_classifier, read_config
 from adapler.data import match_labels
-from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.embedded import CHECKPOINT
 from adapler.errors import ArgumentError
+from adapler.system import choose_device, choose_dtype, describe_dtype
 from adapler.text import load_tokenizer, reading
 from analysis.corpus import load_corpus
 from analysis.settings import Settings

@@ -14,11 +14,10 @@ from typing import Any
 
 from transformers import logging as transformers_logging
 
-from adapler.devices import is_main
 from adapler.embedded import SAMPLE
 from adapler.errors import ArgumentError
-from adapler.files import check_writable_folder, replacing
 from adapler.options import load_plugins, option, parse, user_errors
+from adapler.system import check_writable_folder, is_main, replacing
 from analysis import loading
 from analysis.corpus import default_data, load_corpus
 from analysis.evaluate import evaluate

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from adapler.errors import ArgumentError, DataError, counted
-from adapler.files import replacing
+from adapler.system import replacing
 from analysis import figures
 from analysis.metrics.plausibility import metric_names
 from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare

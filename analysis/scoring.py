@@ -27,8 +27,8 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adapler.files import cache_folder, replacing
 from adapler.inference import batches_by_length
+from adapler.system import cache_folder, replacing
 from analysis.alignment import Window, WindowScores, collate
 from analysis.scores import Batch, LayerScores, ScoringMethod
 from analysis.scores.base import adapler_pass, classifier_logits, run_format

@@ -15,7 +15,7 @@ from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 from adapler.data import match_labels
 from adapler.eraser import EraserCorpus, merge_spans, queries_differ
 from adapler.errors import ArgumentError, DataError, validation_reason
-from adapler.files import json_lines
+from adapler.system import json_lines
 
 SUFFIXES = (".txt", ".jsonl")
 MAX_CHARACTERS = 20_000

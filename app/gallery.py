@@ -13,8 +13,8 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.embedded import CHECKPOINT, SAMPLE
 from adapler.eraser import read_corpus
 from adapler.errors import ArgumentError
-from adapler.files import replacing
 from adapler.options import option, parse, user_errors
+from adapler.system import replacing
 from adapler.text import load_tokenizer
 from app import markup, methods, player
 from app.context import FIRST_TEXT

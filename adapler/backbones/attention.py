@@ -28,8 +28,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from adapler.devices import AMPERE
 from adapler.errors import ArgumentError
+from adapler.system import AMPERE
 
 HALF = (torch.bfloat16, torch.float16)
 # Tokens of a piece: without pieces a batch of long texts takes 6 to 18 % longer.

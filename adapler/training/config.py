@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from adapler.devices import Dtype, choose_device, choose_dtype
 from adapler.errors import ArgumentError
 from adapler.options import Checked, flag, option
+from adapler.system import Dtype, choose_device, choose_dtype
 from adapler.text import Truncation
 
 ADAPLER = "adapler"  # the default policy

@@ -14,11 +14,11 @@ from transformers import PreTrainedModel
 from adapler.backbones.families import label_names, max_positions
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config
 from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
-from adapler.devices import choose_device, choose_dtype, from_main, is_main
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.evaluation import classifier_score, classify
 from adapler.inference import InferenceClassifier, predict_rows
 from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.system import choose_device, choose_dtype, from_main, is_main
 from adapler.text import choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding
 from adapler.training.config import Execution, TaskOptions
 from adapler.training.records import model_checksum

@@ -10,12 +10,11 @@ from typing import Any
 
 from adapler.calibrate import curve_table, measure
 from adapler.calibration import CALIBRATION, Calibration, Machine, weights_checksum, write_calibration
-from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.errors import ArgumentError, counted
 from adapler.evaluation import evaluate_rows, evaluation_table
-from adapler.files import check_output_file
 from adapler.inference import token_budget_for
 from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.system import check_output_file, choose_device, choose_dtype, describe_dtype
 from adapler.text import reading
 from adapler.training.config import CalibrateConfig, EvaluateConfig
 from adapler.training.data import prepare_trained

@@ -20,22 +20,23 @@ from transformers import set_seed
 
 from adapler.backbones.families import SINGLE_LABEL, ready, train_packed
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
-from adapler.devices import (
+from adapler.errors import ArgumentError, CheckpointError, counted
+from adapler.evaluation import classifier_score, evaluation_table, score_by_example
+from adapler.inference import predict_rows
+from adapler.options import record as as_record
+from adapler.passes import plain_pass_of
+from adapler.policies.base import Stage, Step, Training, is_near, qualifies, training_class
+from adapler.system import (
     choose_device,
     describe_dtype,
     from_main,
     is_main,
     join_processes,
     processes,
+    replacing,
+    sha256_of,
     wait_for_everyone,
 )
-from adapler.errors import ArgumentError, CheckpointError, counted
-from adapler.evaluation import classifier_score, evaluation_table, score_by_example
-from adapler.files import replacing, sha256_of
-from adapler.inference import predict_rows
-from adapler.options import record as as_record
-from adapler.passes import plain_pass_of
-from adapler.policies.base import Stage, Step, Training, is_near, qualifies, training_class
 from adapler.training import records
 from adapler.training.config import (
     CalibrateConfig,

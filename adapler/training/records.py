@@ -14,10 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from adapler.devices import from_main, is_main, processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.files import replacing, sha256_of
 from adapler.options import config_hash, flag
+from adapler.system import from_main, is_main, processes, replacing, sha256_of, wait_for_everyone
 
 RECORD, CARD = "run.json", "README.md"
 DONE, STARTED = "done.json", "started.json"

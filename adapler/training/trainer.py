@@ -36,12 +36,12 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from adapler import flops
-from adapler.devices import GROUP_TIMEOUT, choose_device, from_main, is_main
 from adapler.errors import ArgumentError, TrainingError
 from adapler.evaluation import score_by_example
 from adapler.inference import InferenceClassifier, end_autocast, predict_rows
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step
+from adapler.system import GROUP_TIMEOUT, choose_device, from_main, is_main
 from adapler.training.config import Optimisation
 
 STATE = "stage.json"  # in a checkpoint: seconds so far, and the stage's own state

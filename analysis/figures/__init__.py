@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
-from adapler.files import replacing
+from adapler.system import replacing
 from analysis.figures.curves import (
     correlation_figure,
     correlation_layers,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapler.errors import ArgumentError, DataError
-from adapler.files import check_output_file, check_output_folder, claimed, replacing, sha256_of, visible
+from adapler.system import check_output_file, check_output_folder, claimed, replacing, sha256_of, visible
 
 
 def names(folder: Path) -> list[str]:
@@ -75,7 +75,8 @@ def test_outputs_are_checked_before_long_work(tmp_path: Path) -> None:
 
 def test_one_process_claims_a_folder(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from adapler.files import claimed\nwith claimed(Path(sys.argv[1])): pass"
+        "import sys; from pathlib import Path; from adapler.system import claimed\n"
+        "with claimed(Path(sys.argv[1])): pass"
     )
     with claimed(tmp_path / "out"), claimed(tmp_path / "other"), claimed(None):
         done = subprocess.run(

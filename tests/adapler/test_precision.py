@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adapler.devices import choose_dtype, describe_dtype, has_bfloat16
 from adapler.errors import ArgumentError
+from adapler.system import choose_dtype, describe_dtype, has_bfloat16
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 

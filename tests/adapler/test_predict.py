@@ -18,9 +18,9 @@ import pytest
 
 from adapler import ArgumentError, DataError
 from adapler.cli import main as commands
-from adapler.files import read_rows
 from adapler.inference import Prediction
 from adapler.predict import COLUMNS, PredictOptions, predict_file, shards
+from adapler.system import read_rows
 from tests.conftest import tiny_adapler
 
 TEXTS = ["a great film", "the plot is dull", "never boring but very very good and fun", "fun", "so bad"]

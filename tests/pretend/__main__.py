@@ -11,6 +11,6 @@ from tests.pretend.device import DEVICE, install
 if __name__ == "__main__":
     kind, folder, *names = sys.argv[1:]
     install(kind)  # before the packages are imported
-    devices = import_module("adapler.devices")
-    devices.choose_device = lambda name="auto": DEVICE  # what commands ask, before they take its name
+    system = import_module("adapler.system")
+    system.choose_device = lambda name="auto": DEVICE  # what commands ask, before they take its name
     import_module("tests.pretend.checks").main(Path(folder), names)

@@ -12,7 +12,7 @@ import torch
 from adapler import AdapLeRForSequenceClassification, ArgumentError
 from adapler.calibration import CALIBRATION, read_calibration
 from adapler.cli import main
-from adapler.devices import choose_dtype
+from adapler.system import choose_dtype
 
 QUICK = ["--points", "6", "--resamples", "50", "--timed-single", "2", "--most-drop", "1"]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from adapler import ArgumentError, DataError
-from adapler.devices import choose_device
 from adapler.evaluation import by_example, classifier_score, evaluate_rows, evaluation_table, score_predictions
 from adapler.flops import speedup
+from adapler.system import choose_device
 from tests.conftest import LAYERS, random_batch, tiny_adapler, tiny_classifier
 
 LENGTHS = [9, 4, 12, 7, 3]
