@@ -15,6 +15,7 @@ longer than the model's input is cut into windows; `truncation` says how:
 from __future__ import annotations
 
 import math
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,16 +25,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError
-from adapler.text import Encoded, encode
+from adapler.text import Encoded, encode, is_byte_level
 from analysis.metrics.plausibility import Unit
 from analysis.scores.base import Batch
 
 TRUNCATIONS = ("truncate", "rationale-windows", "all-windows")
 AGGREGATIONS = ("none", "max", "mean", "sum")
 SPECIAL = -1  # the word index of a token that is no word of the document
+SPACE = "\u0120"  # of byte-level BPE, the space before a word
+SHARES = "\u00b7"  # a token that ends within a letter
 
 
 @dataclass(frozen=True, eq=False)
@@ -426,3 +430,26 @@ def _stitched(
 def _words(windows: Sequence[Window]) -> NDArray[np.int64]:
     """Word index of each content wordpiece of a unit."""
     return np.concatenate([window.words[~window.special] for window in windows])
+
+
+def readable_tokens(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    """A tokenizer's tokens, those of a byte-level one with their letters; the sign for a space before a word stays.
+
+    A letter of several bytes may be shared by tokens: the last of them has it, one that has no other shows a dot.
+    """
+    bytes_of = {letter: byte for byte, letter in bytes_to_unicode().items()}  # GPT-2's letters for bytes
+    tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))]
+    if not is_byte_level(tokenizer):
+        return tuple(tokens)
+    decoder = getincrementaldecoder("utf-8")("replace")
+    shown = []
+    whole = set(getattr(tokenizer, "added_tokens_decoder", ()))  # special ones, too: texts, and not bytes
+    for number, token in zip(ids, tokens, strict=True):
+        if number in whole or not bytes_of.keys() >= set(token):
+            decoder.reset()
+            shown.append(token)
+            continue
+        sign = SPACE if token.startswith(SPACE) else ""
+        letters = decoder.decode(bytes(bytes_of[letter] for letter in token.removeprefix(sign)))
+        shown.append(sign + letters if letters or token == sign else sign + SHARES)
+    return tuple(shown)

@@ -39,19 +39,19 @@ from analysis.alignment import (
     is_judged,
     layer_units,
     marked_units,
+    readable_tokens,
     word_scores,
 )
 from analysis.corpus import documents_of, load_corpus, spans_of
 from analysis.faithfulness import faithfulness_values, version_logits
 from analysis.metrics.plausibility import CONTENT, INPUT, PRESENT, RECALL_GRID, compute, get_metric, precision_at_recall
 from analysis.plan import Document, Plan, mean_of
-from analysis.report import RationaleReport
+from analysis.report import DocumentScores, RationaleReport
 from analysis.scores import Batch, ScoringMethod, get_methods
 from analysis.scores.base import AT_INPUT, adapler_pass, check_target, classifier_logits, in_format
 from analysis.scores.contribution import scores_of_removal
 from analysis.scoring import ScoredWindow, Scorer, file_name
 from analysis.settings import Settings
-from analysis.tokens import DocumentScores, readable_tokens
 
 PAPER_METHODS = ("attention", "attention_received", "rollout", "saliency", "cp", "cp_carried", "random")
 

@@ -21,11 +21,19 @@ from analysis.alignment import Window, WindowScores, layer_units, unit_labels, w
 from analysis.corpus import word_mask
 from analysis.figures import FORMATS, write_figure
 from analysis.figures.style import literal
-from analysis.figures.tokens import Level, Panel, bars_figure, heatmaps_figure, passages_figure
+from analysis.figures.tokens import (
+    OF_REMOVAL,
+    Level,
+    Panel,
+    bars_figure,
+    heatmaps_figure,
+    passages_figure,
+    token_text,
+    visible,
+)
 from analysis.metrics.plausibility import compute, expected_average_precision, get_metric, select_uniform
 from analysis.page import explanation_fragment, explanation_page
-from analysis.report import json_text, write_text
-from analysis.tokens import OF_REMOVAL, DocumentScores, token_text, visible
+from analysis.report import DocumentScores, json_text, write_text
 
 METRICS = ("average_precision", "fpr", "tpr", "j")
 SHOWN = 4  # tokens of a method in a terminal

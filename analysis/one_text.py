@@ -30,7 +30,7 @@ from adapler.passes import check_finite
 from adapler.policies import ContributionPolicy
 from adapler.text import RUN, check_splits_words, encode, part_read
 from analysis import loading
-from analysis.alignment import SPECIAL, Window, WordTokens, words_of
+from analysis.alignment import SPECIAL, Window, WordTokens, readable_tokens, words_of
 from analysis.corpus import by_index, word_mask
 from analysis.eraser import Given, as_array
 from analysis.explanation import Explanation, MethodScores
@@ -39,7 +39,6 @@ from analysis.scores.base import check_target, in_format
 from analysis.scores.contribution import scores_of_removal
 from analysis.scoring import ScoredWindow, Scorer
 from analysis.settings import Settings
-from analysis.tokens import readable_tokens
 
 DEFAULT_METHODS = ("saliency", "attention", "rollout")  # after the scores by which an AdapLeR model drops tokens
 OPTIONS = ("max_length", "threshold_scale", "speedup", "seed", "device", "dtype")  # fields of `analysis.settings`

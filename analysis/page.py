@@ -15,29 +15,22 @@ from numpy.typing import NDArray
 
 from adapler.errors import counted
 from analysis import figures
-from analysis.tokens import (
+from analysis.figures.style import (
     AMBER,
     BLUE,
     FULL_SHADE,
     GREY,
     HOLM_FAMILY,
     VIOLET,
-    DocumentScores,
     judges_rationales,
-    main_method,
     metric_title,
     number,
-    present,
-    ratios,
-    shade,
-    starts_word,
-    token_text,
-    visible,
 )
+from analysis.figures.tokens import main_method, present, ratios, shade, starts_word, token_text, visible
 
 if TYPE_CHECKING:
     from analysis.explanation import Explanation, MethodScores
-    from analysis.report import RationaleReport
+    from analysis.report import DocumentScores, RationaleReport
 
 STEPS = 8  # shades
 TIPS = 200  # tokens; in a longer text a token has no tip with its numbers, which would make the page large

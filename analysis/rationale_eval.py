@@ -21,9 +21,9 @@ from adapler.system import check_writable_folder, is_main, replacing
 from analysis import loading
 from analysis.corpus import default_data, load_corpus
 from analysis.evaluate import evaluate
+from analysis.figures.style import number
 from analysis.report import RationaleReport
 from analysis.settings import Settings
-from analysis.tokens import number
 
 __all__ = ["Settings", "evaluate", "header", "main"]
 

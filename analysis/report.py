@@ -12,7 +12,7 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,10 @@ from tqdm import tqdm
 from adapler.errors import ArgumentError, DataError, counted
 from adapler.system import replacing
 from analysis import figures
+from analysis.figures.style import HOLM_FAMILY, higher_is_better, judges_rationales, metric_title, number
+from analysis.figures.tokens import OF_REMOVAL
 from analysis.metrics.plausibility import metric_names
 from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
-from analysis.tokens import (
-    HOLM_FAMILY,
-    OF_REMOVAL,
-    DocumentScores,
-    higher_is_better,
-    judges_rationales,
-    metric_title,
-    number,
-)
 
 SCHEMA = {"schema": "adapler.rationale-report", "schema_version": 3}
 COLUMNS = ("document", "method", "layer", "unit", "metric", "value")
@@ -55,6 +48,66 @@ ERASER_SCORES: dict[str, tuple[str | int, ...]] = {
 }
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "≥": r"$\geq$"}
 LATEX |= {character: "\\" + character for character in "&%$#_{}"} | {"[": "{[}", "]": "{]}", "<": "$<$"}
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentScores:
+    """A text with the scores of several methods.
+
+    tokens      the n wordpieces, special tokens included
+    words       (n,) int64, index of the word a wordpiece comes from; -1 for a special token
+    rationale   (n,) bool, the wordpiece's word is in a human rationale
+    scores      method -> (L', n) float32
+    retention   (L, n) bool, the tokens that enter each layer of the AdapLeR model; None without one
+    prediction  of the AdapLeR model if there is one, else of the plain classifier
+    """
+
+    id: str
+    tokens: tuple[str, ...]
+    words: NDArray[np.int64]
+    rationale: NDArray[np.bool_]
+    scores: Mapping[str, NDArray[np.float32]]
+    retention: NDArray[np.bool_] | None = None
+    prediction: str | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.tokens)
+        arrays: dict[str, Any] = {
+            "tokens": tuple(self.tokens),
+            "words": np.asarray(self.words, dtype=np.int64).reshape(n),
+            "rationale": np.asarray(self.rationale, dtype=bool).reshape(n),
+            "scores": {name: np.asarray(rows, dtype=np.float32).reshape(-1, n) for name, rows in self.scores.items()},
+            "retention": None if self.retention is None else np.asarray(self.retention, dtype=bool).reshape(-1, n),
+        }
+        for name, value in arrays.items():
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def n_layers(self) -> int:
+        rows = [len(rows) for rows in self.scores.values()]
+        return len(self.retention) if self.retention is not None else max(rows, default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; a float32 is written with the fewest digits that give it back."""
+        row: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        row |= {
+            "tokens": list(self.tokens),
+            "words": self.words.tolist(),
+            "rationale": self.rationale.astype(int).tolist(),
+        }
+        row["scores"] = {
+            name: [[float(str(value)) for value in line] for line in rows] for name, rows in self.scores.items()
+        }
+        row["retention"] = None if self.retention is None else self.retention.astype(int).tolist()
+        return row
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> DocumentScores:
+        return cls(**row)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import pandas as pd
 from PIL import Image
 
 from adapler.errors import ArgumentError
-from analysis.tokens import PREFIXES, DocumentScores
+from analysis.figures.tokens import PREFIXES
+from analysis.report import DocumentScores
 from app import markup
 from app.documents import Document
 from app.joining import sentence_starts

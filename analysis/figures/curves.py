@@ -23,6 +23,7 @@ from analysis.figures.style import (
     fitted,
     label,
     looks,
+    number,
     select,
     shared_legend,
     short_numbers,
@@ -32,7 +33,6 @@ from analysis.figures.style import (
     venue,
 )
 from analysis.metrics.plausibility import RECALL_GRID
-from analysis.tokens import number
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport

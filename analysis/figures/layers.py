@@ -16,9 +16,11 @@ from analysis.figures.style import (
     EDGE,
     LOOKS,
     PaperFigure,
+    higher_is_better,
     label,
     layer_axis,
     looks,
+    metric_title,
     select,
     shared_legend,
     short_numbers,
@@ -26,7 +28,6 @@ from analysis.figures.style import (
     text_width,
     venue,
 )
-from analysis.tokens import higher_is_better, metric_title
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport

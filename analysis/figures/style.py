@@ -7,6 +7,7 @@ and a line style of its own, so that grey print reads as well.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adapler.errors import ArgumentError
-from analysis.tokens import number
+from analysis.metrics import METRICS
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport
@@ -110,6 +111,27 @@ _SPARE = [
         strict=True,
     )
 ]
+# The colours of tokens, everywhere
+AMBER = "#E68900"  # score; signed scores: for the target
+VIOLET = "#5E3C99"  # signed scores: against the target
+BLUE = "#0068C9"  # human rationale
+GREY = "#9A9A9A"  # a token that was dropped
+FULL_SHADE = 8  # times the uniform score at which the shade is darkest
+# the family of `analysis.metrics.statistics`
+HOLM_FAMILY = "Holm-adjusted over the metric's cells, random scores and repeated methods left out"
+TITLES = {
+    "average_precision": "Average precision",
+    "fpr": "FPR",
+    "tpr": "TPR",
+    "j": "J = TPR - FPR",
+    "aopc_comprehensiveness": "Comprehensiveness (AOPC)",
+    "aopc_sufficiency": "Sufficiency (AOPC), lower is better",
+}
+LEVELS = {
+    "": "selected at 1/n, n = tokens of the input",
+    "_present": "selected at 1/n, n = tokens present at the layer",
+    "_content": "selected at 1/n, n = content tokens, scores renormalised over them",
+}
 EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
 LEGEND = {"handlelength": 3.0, "columnspacing": 1.2, "handletextpad": 0.5, "labelspacing": 0.5}  # in font sizes
 LEGEND_ROWS = 4  # that a figure's height has room for
@@ -188,6 +210,36 @@ def drawable(text: str) -> str:
     """Characters that no font has become a box, without a warning for each of them."""
     fonts = [get_font(findfont(FontProperties(family=family))) for family in FAMILIES]
     return "".join(c if any(font.get_char_index(ord(c)) for font in fonts) else "\u25a1" for c in text)
+
+
+# Metrics and numbers, as they are written
+
+
+def metric_title(metric: str) -> str:
+    """`fpr_present` -> "FPR (selected at 1/n, n = tokens present at the layer)"."""
+    base, sign, variant = metric.partition("_")
+    if base in ("fpr", "tpr", "j") and sign + variant in LEVELS:
+        return f"{TITLES[base]} ({LEVELS[sign + variant]})"
+    return TITLES.get(metric) or (METRICS[metric].title if metric in METRICS else metric.replace("_", " "))
+
+
+def higher_is_better(metric: str) -> bool:
+    return METRICS[metric].higher_is_better if metric in METRICS else True
+
+
+def judges_rationales(metrics: Sequence[str]) -> bool:
+    """Whether one of the metrics needs human rationales; an unknown metric is taken to need them."""
+    return any(metric not in METRICS or METRICS[metric].needs_rationale for metric in metrics)
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """.254, -.031, 1.000; "-" where undefined."""
+    if value is None or math.isnan(value):
+        return "-"
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")  # no "-.000"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
 # What figures of a report share

@@ -19,11 +19,17 @@ from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
 from analysis.figures.style import (
+    AMBER,
+    BLUE,
     FAMILIES,
+    FULL_SHADE,
+    GREY,
     STYLE,
+    VIOLET,
     PaperFigure,
     chosen_layers,
     drawable,
@@ -38,23 +44,12 @@ from analysis.figures.style import (
     text_width,
     venue,
 )
-from analysis.tokens import (
-    AMBER,
-    BLUE,
-    FULL_SHADE,
-    GREY,
-    OF_REMOVAL,
-    VIOLET,
-    DocumentScores,
-    main_method,
-    present,
-    ratios,
-    shade,
-    token_text,
-)
 
 if TYPE_CHECKING:
-    from analysis.report import RationaleReport
+    from analysis.report import DocumentScores, RationaleReport
+
+OF_REMOVAL = ("cp", "policy")  # the scores by which a model drops tokens: among dropped tokens they have no order
+PREFIXES = ("##", "\u0120", "\u2581")  # of wordpieces that go on (BERT) or begin a word (GPT-2, SentencePiece)
 
 # A passage, in points (1/72 inch). A row is the passage at one layer.
 TEXT_SIZE = 6.5
@@ -76,6 +71,79 @@ SIGNED = colormaps["PuOr_r"]
 MOST_TOKENS = 40  # so many are written under a heat map, more are counted
 LONGEST_TOKEN = 24  # letters of a middle width
 SIDE = 0.75  # inches that the colour bar and the layers' numbers take next to a heat map
+
+
+# A text, token by token
+
+
+def token_text(token: str) -> str:
+    """A wordpiece as it is read: `##ing` -> `ing`; control characters are spelled out."""
+    for prefix in PREFIXES:
+        if token.startswith(prefix) and len(token) > len(prefix):
+            token = token.removeprefix(prefix)
+    return visible(token)
+
+
+def visible(text: str) -> str:
+    """The text with control characters and bidirectional overrides spelled out."""
+    return "".join(character if character.isprintable() else f"[U+{ord(character):04X}]" for character in text)
+
+
+def starts_word(words: NDArray[np.int64], token: int) -> bool:
+    """Whether a token is set apart from the one before it by a space."""
+    return token > 0 and bool(words[token] < 0 or words[token] != words[token - 1])
+
+
+def ratios(document: DocumentScores, method: str) -> NDArray[np.float64]:
+    """(L', n) scores as multiples of the uniform one; signed scores keep their sign.
+
+    Uniform is a share of all n tokens; for `cp` and `policy`, whose scores are shared out among the tokens that are
+    still there, one of those.
+    """
+    if method not in document.scores:
+        known = ", ".join(document.scores) or "none"
+        raise ArgumentError(f"method {method!r} is not in document {document.id}, which has {known}")
+    scores = document.scores[method].astype(np.float64)
+    total = np.abs(scores).sum(axis=1, keepdims=True)
+    there = present(document, method)
+    n_tokens = len(document) if there is None else there.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(scores, total, out=np.zeros_like(scores), where=total > 0) * n_tokens)
+
+
+def present(document: DocumentScores, method: str) -> NDArray[np.bool_] | None:
+    """(L, n) the tokens among which the scores of a layer are shared out; None for a method that always has all.
+
+    Those are the tokens that entered the layer before, or, of a policy that decides after a layer's attention, those
+    that enter this one. Where another token has a score all the same, they are saved scores that carry the name of
+    a method of OF_REMOVAL.
+    """
+    if method not in OF_REMOVAL or document.retention is None:
+        return None
+    entered, scores = document.retention, document.scores[method]
+    if scores.shape != entered.shape:
+        return None
+    if method == "policy" and not scores[~entered].any():
+        return entered
+    before = np.vstack([np.ones((1, len(document)), dtype=bool), entered[:-1]])
+    return None if scores[~before].any() else before
+
+
+def shade(ratio: float) -> float:
+    """0 for no score, 1 from FULL_SHADE times the uniform one on; a logarithm in between."""
+    return min(1.0, math.log1p(max(0.0, ratio)) / math.log1p(FULL_SHADE))
+
+
+def main_method(document: DocumentScores) -> str:
+    """`cp` or `policy` if there, else the first one that has a score at every layer, else the first one."""
+    removal = [method for method in OF_REMOVAL if method in document.scores]
+    layered = [method for method, rows in document.scores.items() if len(rows) > 1]
+    names = removal or layered or list(document.scores)
+    if not names:
+        raise ArgumentError(f"document {document.id}: no scores to draw")
+    return names[0]
+
+
+# A passage
 
 
 class Placed(NamedTuple):

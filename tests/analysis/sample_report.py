@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.metrics.faithfulness import BINS
 from analysis.metrics.plausibility import RECALL_GRID
-from analysis.report import COLUMNS, RationaleReport
-from analysis.tokens import DocumentScores
+from analysis.report import COLUMNS, DocumentScores, RationaleReport
 
 METHODS = ("attention", "saliency", "cp", "random", "my_own_100%")
 AT_INPUT = ("lime(n_samples=8)", "human")

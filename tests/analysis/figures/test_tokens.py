@@ -13,21 +13,21 @@ from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
 from analysis.figures import STYLE, tokens
-from analysis.figures.tokens import DARKEST, Level, Panel, passages_figure, plot_bars, plot_document
-from analysis.report import RationaleReport
-from analysis.tokens import (
-    AMBER,
-    BLUE,
-    FULL_SHADE,
-    GREY,
-    VIOLET,
-    DocumentScores,
+from analysis.figures.style import AMBER, BLUE, FULL_SHADE, GREY, VIOLET
+from analysis.figures.tokens import (
+    DARKEST,
+    Level,
+    Panel,
     main_method,
+    passages_figure,
+    plot_bars,
+    plot_document,
     present,
     ratios,
     shade,
     token_text,
 )
+from analysis.report import DocumentScores, RationaleReport
 from tests.analysis.sample_report import full_report, make_example
 
 LIME = "lime(n_samples=8)"
