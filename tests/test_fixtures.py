@@ -53,7 +53,8 @@ def test_twenty_steps_of_training(name: str, tmp_path: Path) -> None:
     expected = {key.removeprefix(f"{name}/"): TRAINED[key] for key in TRAINED if key.startswith(f"{name}/")}
     assert values.keys() == expected.keys()
     for key, value in values.items():
-        np.testing.assert_allclose(value, expected[key], atol=1e-5, rtol=1e-5, err_msg=key)
+        if not key.endswith(("key.bias", "score.bias")):  # a softmax follows: gradients of rounding, scaled up by AdamW
+            np.testing.assert_allclose(value, expected[key], atol=1e-5, rtol=1e-5, err_msg=key)
 
 
 def has_presets() -> bool:
