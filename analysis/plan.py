@@ -26,7 +26,7 @@ from analysis.alignment import Window, WordTokens, align, is_judged, unit_labels
 from analysis.corpus import annotator_facts, documents_of
 from analysis.metrics import plausibility as pl
 from analysis.metrics.plausibility import density_size, get_metric, select_top_k
-from analysis.metrics.statistics import few_documents
+from analysis.report import few_documents
 from analysis.settings import Settings
 
 MODERATE = (5, 80)  # rationale wordpieces of a document that is good to look at

@@ -46,7 +46,7 @@ from analysis.corpus import annotator_masks, load_corpus
 from analysis.metrics import plausibility as pl
 from analysis.metrics import truth
 from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, Versions, soft_rows
-from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
+from analysis.report import bootstrap_intervals, holm, paired_permutation_test
 from analysis.scores import Batch, ScoringMethod, get_methods
 from analysis.scores.base import AT_INPUT, TO_OUTPUT, classifier_logits
 from analysis.scores.inputs import content, presence

@@ -29,7 +29,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
-from analysis.metrics.statistics import holm
+from analysis.report import holm
 
 SPEEDS, NEAR, FURTHEST = (2.0, 3.0, 4.0, 6.0), 0.1, 1.2
 CLASSIFIER, OURS = "classifier", "adapler"

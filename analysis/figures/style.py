@@ -117,7 +117,7 @@ VIOLET = "#5E3C99"  # signed scores: against the target
 BLUE = "#0068C9"  # human rationale
 GREY = "#9A9A9A"  # a token that was dropped
 FULL_SHADE = 8  # times the uniform score at which the shade is darkest
-# the family of `analysis.metrics.statistics`
+# the family of `analysis.report.compare`
 HOLM_FAMILY = "Holm-adjusted over the metric's cells, random scores and repeated methods left out"
 TITLES = {
     "average_precision": "Average precision",

@@ -3,7 +3,7 @@
 plausibility   agreement with a human rationale: ranking, selection at 1/n, k best tokens, spans; METRICS, the table of
                all metrics by name, and `compute`
 faithfulness   comprehensiveness, sufficiency, AOPC and its limits, soft metrics, leave-one-out
-statistics     intervals, paired tests, Holm; one method against all others
+truth          against edits, planted words, exact Shapley values; sanity checks
 """
 
 from analysis.metrics.faithfulness import FaithfulnessSettings
@@ -18,7 +18,6 @@ from analysis.metrics.plausibility import (
     precision_at_recall,
     roc_auc,
 )
-from analysis.metrics.statistics import bootstrap_intervals, compare, holm, paired_permutation_test
 
 __all__ = [
     "METRICS",
@@ -26,13 +25,9 @@ __all__ = [
     "Metric",
     "Unit",
     "average_precision",
-    "bootstrap_intervals",
-    "compare",
     "compute",
     "get_metric",
-    "holm",
     "metric_names",
-    "paired_permutation_test",
     "precision_at_recall",
     "roc_auc",
 ]

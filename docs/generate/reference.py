@@ -47,9 +47,9 @@ def reference_pages() -> dict[str, str]:
     from adapler.training.pipeline import run
     from analysis import loading, rationale_eval
     from analysis.explanation import Explanation
-    from analysis.metrics import plausibility, statistics
+    from analysis.metrics import plausibility
     from analysis.one_text import explain
-    from analysis.report import RationaleReport
+    from analysis.report import RationaleReport, bootstrap_intervals, compare, holm, paired_permutation_test
     from analysis.scores import base, scoring_method
 
     model = adapler.AdapLeRForSequenceClassification
@@ -72,7 +72,8 @@ def reference_pages() -> dict[str, str]:
     found += [("analysis.loading.load_corpus", loading.load_corpus)]
     found += [("adapler.eraser.read_corpus", read_corpus)]
     found += _functions(plausibility)
-    found += _functions(statistics)
+    tests = (bootstrap_intervals, paired_permutation_test, holm, compare)
+    found += [(f"analysis.report.{one.__name__}", one) for one in tests]
     pages["reference/analysis.md"] = _reference("The analysis: `analysis`", analysis, found)
     return pages
 

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from adapler.errors import ArgumentError, DataError
-from analysis.metrics.statistics import bootstrap_intervals, paired_permutation_test
-from analysis.report import COLUMNS, RationaleReport
+from analysis.report import COLUMNS, RationaleReport, bootstrap_intervals, paired_permutation_test
 from tests.analysis.sample_report import FAITHFUL, METRICS, full_report, make_report, report_of
 
 
