@@ -1,12 +1,12 @@
 """Attribution scores compared with human rationales, layer by layer. What happens to a document, and in which file:
 
-1. rationale_eval.py, settings.py    a call or a command becomes `Settings`
-2. loading.py, corpus.py             names become models, a tokenizer and annotated documents
-3. plan.py, alignment.py             which documents; words and their rationale become windows of wordpieces
-4. scores/, scoring.py               every method scores every window, layer by layer (kept on disk by scoring.py)
-5. evaluate.py, metrics/             a unit's scores against its rationale: AP, FPR, ...; faithfulness.py, eraser.py
-6. report.py, figures/, page.py      the frame of all values: means, intervals, tests, tables, figures, pages
-7. one_text.py, explanation.py       the same for one text
+1. rationale_eval.py                a call or a command: `Settings` (scoring.py), then everything below
+2. scoring.py, corpus.py, marks.py  names become models, a tokenizer and annotated documents
+3. corpus.py                        words and their rationale become windows of wordpieces
+4. scores/, scoring.py              every method scores every window, layer by layer (kept on disk)
+5. metrics/                         a unit's scores against its rationale: AP, FPR, ...; faithfulness.py, eraser.py
+6. report.py, figures/, page.py     the frame of all values: means, intervals, tests, tables, figures, pages
+7. one_text.py, explanation.py      the same for one text
 
     from analysis import rationale_eval
     report = rationale_eval.evaluate(adapler="checkpoints/movies-minilm", data="data/eraser/sample")
@@ -22,15 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis import rationale_eval
+    from analysis.corpus import load_corpus
     from analysis.one_text import explain
     from analysis.report import RationaleReport
 
-__all__ = ["RationaleReport", "explain", "rationale_eval"]
+__all__ = ["RationaleReport", "explain", "load_corpus", "rationale_eval"]
 
 # Imported on first use, so that `python -m analysis.scores` does not load what it does not need.
 _WHERE: dict[str, tuple[str, str | None]] = {
     "RationaleReport": ("analysis.report", "RationaleReport"),
     "explain": ("analysis.one_text", "explain"),
+    "load_corpus": ("analysis.corpus", "load_corpus"),
     "rationale_eval": ("analysis.rationale_eval", None),
 }
 

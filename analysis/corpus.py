@@ -1,58 +1,55 @@
-"""Annotated documents: a folder or archive in ERASER layout, JSON lines (a file, or a folder with one a split), or a
-pandas frame.
+"""Annotated documents -> windows of wordpieces -> units of judgement, by index.
 
-JSON lines, in the style of HateXplain (Mathew et al., 2021), https://arxiv.org/abs/2012.10289:
+    W words of a document; n wordpieces of a window (special tokens included), N of all windows of a unit
+    L' layers that a method scores; U words, or content wordpieces, of a unit
 
-    {"id": ..., "tokens": ["so", "dull"], "label": 0, "rationale": [0, 1], "query": ...}
+Nothing is looked up by its text: the tokenizer gets the words and says which word each wordpiece comes from. A document
+longer than the model's input is cut into windows; `truncation` says how:
 
-`label` is a name, or the index of one in meta.json's labels; `rationale` is 0 or 1 for each token, or null where nobody
-annotated the text, or a list with such a list for each annotator (null or an empty list: did not annotate it). A token
-is then in the rationale when more than half of the annotators marked it; HateXplain's authors, and ferret, take the
-union. A line may have both: the annotators' lists in `rationales_raw`, and in `rationale` what its authors made of
-them, which then counts. The argument `annotators` says otherwise. `id` and `query` need not be there.
-
-A frame has the columns `tokens` (lists of words) or `text`, `label`, and `rationale`: 0 or 1 for each word (of a text:
-each part between white space), or spans (start, end), the end not included. Spans are of words beside `tokens`, of
-characters beside `text`. `id`, `query` and `split` need not be there.
-
-    A annotators of a document, W words
+    truncate            the beginning, as in fine-tuning; whatever lies beyond is lost
+    rationale-windows   consecutive windows, no rationale span cut in two unless it is longer than a window; those that
+                        hold a rationale are seen, each as an input of its own (AdapLeR's protocol)
+    all-windows         consecutive windows of whole words over the whole document, nothing is lost
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
-import re
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import krippendorff
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from adapler.data import balanced_indices
 from adapler.embedded import SAMPLE
-from adapler.eraser import (
-    EraserCorpus,
-    EraserExample,
-    has_documents,
-    holds_corpus,
-    read_corpus,
-)
-from adapler.errors import ArgumentError, DataError, ambiguous, validation_reason
-from adapler.system import read_rows
-from analysis.metrics.plausibility import average_precision, f1_score, token_iou
+from adapler.eraser import EraserCorpus, EraserExample, has_documents, holds_corpus, read_corpus
+from adapler.errors import ArgumentError
+from adapler.text import Encoded, encode, is_byte_level
+from analysis import marks
+from analysis.marks import AUTO, MAJORITY, UNION
+from analysis.metrics.plausibility import Unit
+from analysis.scores.base import Batch
 
 # where `adapler data download` puts the reviews, those of a clone, and the embedded sample
 DEFAULT_DATA = (Path("data/eraser/movies"), SAMPLE.parent / "movies", SAMPLE)
-AUTO, MAJORITY, UNION = "auto", "majority", "union"
-_FILES = {"train": ("train",), "val": ("val", "validation", "dev"), "test": ("test",)}
+TRUNCATIONS = ("truncate", "rationale-windows", "all-windows")
+AGGREGATIONS = ("none", "max", "mean", "sum")
+SPACE = "\u0120"  # of byte-level BPE, the space before a word
+SHARES = "\u00b7"  # a token that ends within a letter
+SPECIAL = -1  # the word index of a token that is no word of the document
+
+
+# ---- Documents
 
 
 def default_data() -> Path:
@@ -66,7 +63,8 @@ def load_corpus(
     """Documents with their rationales.
 
     Args:
-        data: a path, a frame, or a corpus, whose words are combined again; None is the default data.
+        data: a folder or archive in ERASER layout; JSON lines or a frame as in `analysis.marks`; or a corpus,
+            whose words are combined again. None is the default data.
         split: the split of a single file or of a frame without the column; of others it must be there.
         annotators: which words count where several people marked a text: majority, union, or one annotator's number,
             from 0. auto: the line's own combined list where it has one, else the majority.
@@ -77,25 +75,31 @@ def load_corpus(
     """
     check_rule(annotators)
     data = default_data() if data is None else data
-    if isinstance(data, pd.DataFrame):
-        by_split: dict[str, list[Any]] = {}
-        for i, row in enumerate(_rows_of(data)):
-            by_split.setdefault(split_name(str(row.pop("split", split))), []).append((f"row {i}", row))
-        return combined_by(_corpus("frame", "frame", by_split, split=split), split=split, annotators=annotators)
     if isinstance(data, EraserCorpus):
-        return combined_by(data, split=split, annotators=annotators)
-    path = Path(data)
-    if not holds_json_lines(path):
-        return combined_by(read_corpus(path), split=split, annotators=annotators)
-    files = {split: path} if path.is_file() else _split_files(path)
-    if split not in files:
-        raise DataError(f"{path}: no split {split!r}, there are {', '.join(files)}")
-    lines = {one: _rows(file) for one, file in files.items()}  # a training split often holds something else
-    lines = {one: rows for one, rows in lines.items() if one == split or rows and "tokens" in rows[0][1]}
-    names = _meta_labels(path / "meta.json" if path.is_dir() else path.with_name("meta.json"))
-    name = path.resolve().name if path.is_dir() else path.stem
-    corpus = _corpus(name, str(path), lines, split=split, names=names)
-    return combined_by(corpus, split=split, annotators=annotators)
+        corpus = data
+    elif isinstance(data, pd.DataFrame):
+        corpus = marks.read_frame(data, split=split)
+    elif holds_json_lines(data):
+        corpus = marks.read_json_lines(Path(data), split=split)
+    else:
+        corpus = read_corpus(Path(data))
+    return corpus if annotators == AUTO else marks.combined_by(corpus, split=split, annotators=annotators)
+
+
+def holds_json_lines(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a .jsonl file, or a folder of split files without documents in ERASER layout."""
+    path = Path(path)
+    if path.is_dir():
+        return not has_documents(path) and bool(marks.split_files(path))
+    return path.suffix == ".jsonl" and path.is_file()
+
+
+def check_rule(rule: str) -> None:
+    """ArgumentError unless it is auto, majority, union or the number of an annotator, from 0."""
+    if rule not in (AUTO, MAJORITY, UNION) and not rule.isdecimal():
+        raise ArgumentError(
+            f"annotators: got {rule!r}, allowed are {AUTO}, {MAJORITY}, {UNION}, or an annotator's number from 0"
+        )
 
 
 def documents_of(corpus: EraserCorpus, split: str, limit: int | None = None, *, seed: int = 0) -> list[EraserExample]:
@@ -113,339 +117,422 @@ def documents_of(corpus: EraserCorpus, split: str, limit: int | None = None, *, 
     return [examples[i] for i in balanced_indices([example.label for example in examples], limit, seed=seed)]
 
 
-def split_name(name: str) -> str:
-    """The split that a name means; files say "validation" or "dev" where ERASER says "val".
+# ---- Windows
 
-    >>> split_name("validation"), split_name("test"), split_name("mine")
-    ('val', 'test', 'mine')
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One model input cut from one document.
+
+    input_ids       (n,) int64, special tokens included
+    token_type_ids  (n,) int64, or None if the tokenizer makes none
+    words           (n,) int64, index of the word a wordpiece comes from; -1 for a special token and for the wordpieces
+                    of a query, which nobody annotated
+    rationale       (n,) bool, the wordpiece's word is in a human rationale; False where words is -1
     """
-    return next((split for split, stems in _FILES.items() if name in stems), name)
+
+    id: str
+    document: str
+    input_ids: NDArray[np.int64]
+    token_type_ids: NDArray[np.int64] | None
+    words: NDArray[np.int64]
+    rationale: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def special(self) -> NDArray[np.bool_]:
+        """(n,) bool, True for the tokens that are not the document's: the tokenizer's own, and the query's."""
+        return np.asarray(self.words == SPECIAL)
 
 
-def holds_json_lines(path: str | Path) -> bool:
-    """Whether a path is a .jsonl file, or a folder of split files without documents in ERASER layout."""
-    path = Path(path)
-    if path.is_dir():
-        return not has_documents(path) and bool(_split_files(path))
-    return path.suffix == ".jsonl" and path.is_file()
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """The windows of one document that are seen, at least one, and how much of it they cover.
 
-
-def spans_of(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Half-open ranges of the True runs.
-
-    >>> spans_of(np.array([True, True, False, True]))
-    [(0, 2), (3, 4)]
+    coverage: words, words_in_view, words_without_pieces (a control character, say: neither in view nor lost), and the
+        same three of the words of the rationale. A word is in view when at least one of its wordpieces is.
     """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+    windows: tuple[Window, ...]
+    coverage: dict[str, int]
 
 
-def by_index(values: Any, where: str) -> Any:
-    """A pandas Series in the order of its index, which must be 0 to n - 1; anything else as it is. A Series that was
-    sorted by its values keeps its index: read by position, its numbers would be those of other words."""
-    if not isinstance(values, pd.Series) or values.empty:
-        return values
-    if sorted(values.index) != list(range(len(values))):
-        raise ArgumentError(f"{where}: a Series goes by its index, which must be 0 to {len(values) - 1}; use .tolist()")
-    return values.sort_index().to_numpy()
+def align(
+    example: EraserExample,
+    tokenizer: Any,
+    *,
+    max_length: int = 512,
+    truncation: str = "truncate",
+    with_query: bool = False,
+) -> Alignment:
+    """Cut a document into windows of at most `max_length` wordpieces and label each wordpiece.
 
+    tokenizer: a fast transformers tokenizer, whose first special token is where a classifier reads; or `WordTokens`.
+    truncation: one of TRUNCATIONS. A document without a rationale has no window under "rationale-windows": its first
+        one stands in, so that it can be classified.
+    with_query: give every window `example.query` as second segment; only the document is ever cut.
 
-def word_mask(
-    rationale: Any, n_words: int, *, words: Sequence[tuple[int, int]] | None = None, where: str = "rationale"
-) -> NDArray[np.bool_]:
-    """(n_words,) bool, True for the marked words.
-
-    rationale: 0 or 1 (False or True) for each word; or spans (start, end), the end not included; or the indices of the
-        marked words, each once. A list of 0 and 1 that is as long as the text is always the first.
-    words: where each word begins and ends in the text; then spans are of characters, and a word that one touches
-    counts.
-
-    Raises ArgumentError, which begins with `where`, for anything else, and for a span or an index outside the text.
-
-    >>> word_mask([0, 1, 1, 0], 4).tolist(), word_mask([(1, 3)], 4).tolist(), word_mask([1, 2], 4).tolist()
-    ([False, True, True, False], [False, True, True, False], [False, True, True, False])
+    Raises ArgumentError for a tokenizer or a length that cannot be used, a document without a wordpiece, and a
+    rationale longer or shorter than the text.
     """
-    mask = np.zeros(n_words, dtype=np.bool_)
-    if len(rationale) == 0:
-        return mask
-    try:
-        values = np.asarray(by_index(rationale, where))
-    except ValueError:  # rows of different length
-        values = np.empty(0, dtype=object)
-    is_pair = isinstance(rationale, tuple) and values.shape == (2,) and n_words != 2  # one span, or two words?
-    if values.ndim == 2 and values.shape[1] == 2 and values.dtype.kind in "iu":
-        begins, ends = np.array([(i, i + 1) for i in range(n_words)] if words is None else words).T
-        for start, end in values.tolist():
-            if not 0 <= start < end <= ends[-1]:
-                raise ArgumentError(f"{where}: span ({start}, {end}) is not within the text, 0 to {ends[-1]}")
-            mask |= (begins < end) & (ends > start)
-        return mask
-    marks = values.dtype.kind == "b" or values.dtype.kind in "iuf" and bool(np.isin(values, (0, 1)).all())
-    if values.ndim == 1 and not is_pair:
-        if marks and len(values) == n_words:
-            return values.astype(np.bool_)
-        distinct = set(values.tolist())
-        if values.dtype.kind in "iu" and len(distinct) == len(values) and distinct <= set(range(n_words)):
-            mask[values] = True
-            return mask
-    raise ArgumentError(
-        f"{where}: got {str(rationale)[:60]!r}, must be 0 or 1 for each of the {n_words} words, a list of spans "
-        "(start, end), or the marked words' indices"
+    rationale = np.asarray(example.rationale(), dtype=bool)  # (W,)
+    n_words = len(example.words)
+    if len(rationale) != n_words:
+        raise ArgumentError(
+            f"document {example.id}: the rationale covers {len(rationale)} words, the text has {n_words}"
+        )
+    if isinstance(tokenizer, WordTokens):
+        ids = np.array(tokenizer.ids_of(example.words), dtype=np.int64)
+        whole = Window(example.id, example.id, ids, None, np.arange(n_words), rationale)
+        return Alignment((whole,), _coverage(rationale, np.ones(n_words, dtype=bool), [whole]))
+    query = str(getattr(example, "query", "")).split() if with_query else []
+
+    def cut(*ranges: tuple[int, int]) -> list[Window]:
+        """Windows of ranges of words: one each, unless they do not fit."""
+        parts = [list(example.words[start:end]) for start, end in ranges]
+        seconds = [query] * len(parts) if query else None
+        found = encode(parts, tokenizer, seconds=seconds, max_length=max_length, truncation="windows", stride=0)
+        return [_window(example.id, found, k, ranges[owner][0], rationale) for k, owner in enumerate(found.owners)]
+
+    if truncation == "truncate":
+        every = cut((0, n_words))
+        windows, has_pieces = every[:1], words_of(every, n_words)
+    elif truncation in TRUNCATIONS:
+        whole = encode([list(example.words)], tokenizer, max_length=10**9).encodings[0]
+        found = [word for word in whole.word_ids if word is not None]
+        pieces = np.bincount(np.array(found, dtype=np.int64), minlength=n_words)  # (W,) wordpieces of each word
+        has_pieces = pieces > 0
+        room = max_length - tokenizer.num_special_tokens_to_add(pair=bool(query))
+        if query:
+            room -= len(encode([query], tokenizer, max_length=10**9).rows[0]["input_ids"])
+            room += tokenizer.num_special_tokens_to_add()
+        spans = rationale & (truncation == "rationale-windows")
+        ranges = list(_ranges(pieces, room, spans))
+        marked = [part for part in ranges if spans[slice(*part)].any()] if truncation == "rationale-windows" else ranges
+        windows = [window for window in cut(*marked) if not window.special.all()]
+        if truncation == "rationale-windows":  # a word longer than a window makes several, some without a marked piece
+            windows = [window for window in windows if window.rationale.any()]
+        windows = windows or [window for window in cut(*ranges) if not window.special.all()][:1]
+    else:
+        raise ArgumentError(f"truncation: got {truncation!r}, allowed are {', '.join(TRUNCATIONS)}")
+    if not has_pieces.any():
+        raise ArgumentError(f"document {example.id}: its {n_words} words give no wordpiece")
+    if windows[0].words[0] != SPECIAL:
+        raise ArgumentError(
+            f"tokenizer: {type(tokenizer).__name__} puts no special token first; the classification token is read there"
+        )
+    windows = [replace(one, id=f"{one.document}#{k}" if k else one.document) for k, one in enumerate(windows)]
+    return Alignment(tuple(windows), _coverage(rationale, has_pieces, windows))
+
+
+def _window(name: str, encoded: Encoded, k: int, start: int, rationale: NDArray[np.bool_]) -> Window:
+    """Input k of an encoding of words, the first of which is `start`."""
+    record, row = encoded.encodings[k], encoded.rows[k]
+    words = np.array(
+        [
+            start + word if sequence == 0 and word is not None else SPECIAL  # 0: the document, 1: the query
+            for word, sequence in zip(record.word_ids, record.sequence_ids, strict=True)
+        ],
+        dtype=np.int64,
+    )
+    return Window(
+        id=name,
+        document=name,
+        input_ids=np.array(row["input_ids"], dtype=np.int64),
+        token_type_ids=np.array(row["token_type_ids"], dtype=np.int64) if "token_type_ids" in row else None,
+        words=words,
+        rationale=np.where(words == SPECIAL, False, rationale[words]),
     )
 
 
-def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """A frame's rows as lines of JSON; spans of characters become marks of words."""
-    names = set(frame.columns)
-    if not {"label", "rationale"} <= names or not {"text", "tokens"} & names:
-        needed = "'label', 'rationale', and 'tokens' or 'text'"
-        raise DataError(f"frame: must have the columns {needed}, it has {', '.join(map(str, frame.columns))}")
-    starts, inside = 0, 0  # of spans of characters, and those that begin within a word
-    rows = []
-    for i, record in enumerate(frame.to_dict("records")):
-        row: dict[str, Any] = {str(name): value for name, value in record.items() if not _is_missing(value)}
-        offsets = None
-        if "tokens" in frame.columns:
-            row["tokens"] = [str(word) for word in row.get("tokens", ())]
-        else:
-            text = str(row.pop("text", ""))
-            offsets = [match.span() for match in re.finditer(r"\S+", text)]
-            row["tokens"] = [text[start:end] for start, end in offsets]
-        given = row.get("rationale")
-        row["rationale"] = None
-        if given is not None and row["tokens"]:
-            row["rationale"] = (
-                word_mask(given, len(row["tokens"]), words=offsets, where=f"row {i}").astype(int).tolist()
-            )
-            if offsets is not None and np.ndim(given) == 2:
-                starts += len(given)
-                inside += sum(text[s - 1 : s].isalnum() and text[s : s + 1].isalnum() for s, _ in given if s)
-        row["label"] = row["label"].item() if isinstance(row.get("label"), np.generic) else row.get("label")
-        rows.append(row)
-    if inside > starts / 2:
-        raise DataError(
-            f"frame: {inside} of {starts} spans begin within a word; beside 'text' spans are of characters. Give spans "
-            "of words beside 'tokens', or marks of 0 and 1"
-        )
-    yield from rows
+def _ranges(pieces: NDArray[np.int64], room: int, rationale: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges of words [start, end) with at most `room` wordpieces, cut as late as possible.
+
+    A cut inside a rationale span moves to the span's beginning; the span is cut only if it begins the range and is
+    longer than that. A single word longer than `room` gets a range of its own.
+    """
+    start, n_words = 0, len(pieces)
+    totals = np.concatenate([[0], np.cumsum(pieces)])  # (W + 1,) wordpieces before each word
+    while start < n_words:
+        end = int(np.searchsorted(totals, totals[start] + room, side="right")) - 1
+        end = max(end, start + 1)
+        if end < n_words and rationale[end - 1] and rationale[end]:
+            outside = np.flatnonzero(~rationale[start:end])
+            if len(outside):
+                end = start + int(outside[-1]) + 1
+        yield start, end
+        start = end
 
 
-def _is_missing(value: Any) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
-class _Line(BaseModel, coerce_numbers_to_str=True):
-    """A document of JSON lines, or of a frame."""
-
-    tokens: list[str] = Field(min_length=1)
-    label: int | str
-    rationale: list[Literal[0, 1]] | list[list[Literal[0, 1]] | None] | None
-    rationales_raw: list[list[Literal[0, 1]] | None] | None = None
-    id: str | None = None
-    query: str | None = None
-
-    @field_validator("label", mode="before")
-    @classmethod
-    def _name_or_index(cls, value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip():
-            raise ValueError("must be a name or an index")
-        return value
-
-    def example(self, *, default_id: str, names: Sequence[str]) -> EraserExample:
-        raw = self.rationales_raw or self.rationale or []
-        by_annotator = raw if any(isinstance(one, list) for one in raw) or set(raw) == {None} else None
-        if isinstance(self.label, int):
-            if names and not 0 <= self.label < len(names):
-                raise ValueError(f"label {self.label}, meta.json has {len(names)} labels")
-            if reason := ambiguous(self.label, dict(enumerate(names))):
-                raise ValueError(f"label {reason}")
-            label = names[self.label] if names else str(self.label)
-        elif names and self.label not in names:
-            raise ValueError(f"label {self.label!r} is not in meta.json, which has {', '.join(names)}")
-        else:
-            label = self.label
-        numbers = tuple(number for number, one in enumerate(by_annotator or ()) if one)
-        rows: list[Any] = [by_annotator[number] for number in numbers] if by_annotator else []
-        flat = bool(self.rationale) and not isinstance(self.rationale[0], list | None)  # type: ignore[index]
-        combined: Any = self.rationale if flat else None
-        for row in [*rows, *([combined] if combined else [])]:
-            if len(row) != len(self.tokens):
-                raise ValueError(f"the rationale covers {len(row)} tokens, the text has {len(self.tokens)}")
-        masks = np.array(rows, dtype=bool).reshape(-1, len(self.tokens))
-        mask = np.array(combined, dtype=bool) if combined else combine(masks, MAJORITY)
-        return EraserExample(
-            self.id or default_id,
-            tuple(self.tokens),
-            label,
-            tuple(spans_of(mask)),
-            self.query or "",
-            annotators=tuple(tuple(spans_of(one)) for one in masks),
-            places=() if numbers == tuple(range(len(numbers))) else numbers,
-            annotated=bool(combined) or len(masks) > 0,
-        )
-
-
-def _corpus(
-    name: str,
-    source: str,
-    lines: Mapping[str, Sequence[tuple[str, dict[str, Any]]]],
-    *,
-    split: str,
-    names: tuple[str, ...] = (),
-) -> EraserCorpus:
-    """A corpus from (where, row) of each split. The checksum is that of the requested split."""
-    splits: dict[str, tuple[EraserExample, ...]] = {}
-    for one, rows in lines.items():
-        examples: dict[str, EraserExample] = {}
-        for number, (where, row) in enumerate(rows, start=1):
-            try:
-                example = _Line.model_validate(row).example(default_id=f"{one}-{number}", names=names)
-            except ValidationError as error:
-                raise DataError(f"{where}: {validation_reason(error)}; the line has {', '.join(row)}") from error
-            except ValueError as error:
-                raise DataError(f"{where}: {error}") from error
-            if example.id in examples:
-                raise DataError(f"{where}: id {example.id!r} appears twice")
-            examples[example.id] = example
-        splits[one] = tuple(examples.values())
-    if not splits.get(split):
-        raise DataError(f"{source}: split {split!r} holds no examples")
-    labels = names or tuple(sorted({example.label for one in splits.values() for example in one}))
-    return EraserCorpus(name, source, _checksum(split, splits[split]), labels, splits)
-
-
-def _split_files(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for split, stems in _FILES.items():
-        there = [path for stem in stems if (path := folder / f"{stem}.jsonl").is_file()]
-        if len(there) > 1:
-            raise DataError(f"{folder}: {there[0].name} and {there[1].name} would be one split")
-        if there:
-            found[split] = there[0]
+def words_of(windows: Sequence[Window], n_words: int) -> NDArray[np.bool_]:
+    """(W,) bool, the words with a wordpiece in one of the windows."""
+    found = np.zeros(n_words, dtype=bool)
+    for window in windows:
+        found[window.words[~window.special]] = True
     return found
 
 
-def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    """(file and line, row) of each line."""
-    return [(where, row) for _, where, row in read_rows(file, "jsonl")]
+def _coverage(rationale: NDArray[np.bool_], has_pieces: NDArray[np.bool_], seen: Sequence[Window]) -> dict[str, int]:
+    sets = {"": np.ones_like(rationale), "_in_view": words_of(seen, len(rationale)), "_without_pieces": ~has_pieces}
+    counted = {f"words{name}": int(one.sum()) for name, one in sets.items()}
+    return counted | {f"rationale_words{name}": int((one & rationale).sum()) for name, one in sets.items()}
 
 
-def _meta_labels(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        return ()
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8-sig")).get("labels") or []
-        if len(set(labels)) < len(labels) or not all(isinstance(label, str) for label in labels):
-            raise ValueError("'labels' must be a list of different names")  # two indices would be one class
-    except (AttributeError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from error
-    return tuple(labels)
+class WordTokens:
+    """In the place of a tokenizer where no model runs: every word is one token, whole documents are in view."""
+
+    pad_token_id = mask_token_id = None
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+
+    def ids_of(self, words: Sequence[str]) -> list[int]:
+        """A number for each word, the same for the same word."""
+        return [self._ids.setdefault(word, len(self._ids)) for word in words]
+
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
+        """The words of these numbers."""
+        words = list(self._ids)
+        return [words[i] for i in ids]
 
 
-def _checksum(split: str, examples: Sequence[EraserExample]) -> str:
-    rows = [[e.id, e.words, e.label, e.spans, e.query] for e in examples]
-    return hashlib.sha256(json.dumps([split, rows]).encode()).hexdigest()
+def readable_tokens(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    """A tokenizer's tokens, those of a byte-level one with their letters; the sign for a space before a word stays.
 
-
-def check_rule(rule: str) -> None:
-    """ArgumentError unless it is auto, majority, union or the number of an annotator, from 0."""
-    if rule not in (AUTO, MAJORITY, UNION) and not rule.isdecimal():
-        raise ArgumentError(
-            f"annotators: got {rule!r}, allowed are {AUTO}, {MAJORITY}, {UNION}, or an annotator's number from 0"
-        )
-
-
-def combine(masks: NDArray[np.bool_], rule: str, places: Sequence[int] = ()) -> NDArray[np.bool_]:
-    """(A, W) -> (W,) the words that count: marked by more than half of the annotators (auto too), by any, or by one.
-
-    places: the annotators' numbers; empty: 0, 1, 2, ... One whom this document does not have marked nothing in it.
-
-    >>> marks = np.array([[1, 1, 0], [1, 0, 0]], dtype=bool)
-    >>> combine(marks, "majority").tolist(), combine(marks, "union").tolist(), combine(marks, "1").tolist()
-    ([True, False, False], [True, True, False], [True, False, False])
+    A letter of several bytes may be shared by tokens: the last of them has it, one that has no other shows a dot.
     """
-    if rule in (AUTO, MAJORITY):
-        return np.asarray(masks.mean(0) > 0.5) if len(masks) else np.zeros(masks.shape[1], dtype=bool)
-    if rule == UNION:
-        return np.asarray(masks.any(0))
-    numbers = list(places) or list(range(len(masks)))
-    return masks[numbers.index(int(rule))] if int(rule) in numbers else np.zeros(masks.shape[1], dtype=bool)
+    bytes_of = {letter: byte for byte, letter in bytes_to_unicode().items()}  # GPT-2's letters for bytes
+    tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))]
+    if not is_byte_level(tokenizer):
+        return tuple(tokens)
+    decoder = getincrementaldecoder("utf-8")("replace")
+    shown = []
+    whole = set(getattr(tokenizer, "added_tokens_decoder", ()))  # special ones, too: texts, and not bytes
+    for number, token in zip(ids, tokens, strict=True):
+        if number in whole or not bytes_of.keys() >= set(token):
+            decoder.reset()
+            shown.append(token)
+            continue
+        sign = SPACE if token.startswith(SPACE) else ""
+        letters = decoder.decode(bytes(bytes_of[letter] for letter in token.removeprefix(sign)))
+        shown.append(sign + letters if letters or token == sign else sign + SHARES)
+    return tuple(shown)
 
 
-def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserCorpus:
-    """A corpus that was read already, with the words that count by another rule; auto leaves it as it is. All splits
-    follow the rule, since the size of rationales is measured on another one than is evaluated."""
-    if annotators in (AUTO, corpus.annotators) or split not in corpus.splits:
-        return corpus
-    numbers = {number for example in corpus.splits[split] for number in annotator_numbers(example)}
-    if not numbers or annotators.isdecimal() and int(annotators) not in numbers:  # all would be as before, or unmarked
-        there = f"have {min(numbers)} to {max(numbers)}" if numbers else "do not tell them apart"
-        raise ArgumentError(f"annotators: got {annotators!r}, the documents {there}")
-    splits = {
-        name: tuple(
-            replace(
-                one,
-                spans=tuple(spans_of(combine(annotator_masks(one), annotators, one.places))),
-                annotated=not annotators.isdecimal() or int(annotators) in annotator_numbers(one),
-            )
-            if one.annotators
-            else one
-            for one in examples
-        )
-        for name, examples in corpus.splits.items()
-    }
-    if splits == corpus.splits:
-        return corpus
-    same = splits[split] == corpus.splits[split]
-    checksum = corpus.checksum if same else _checksum(split, splits[split])
-    return replace(corpus, splits=splits, checksum=checksum, annotators=annotators)
+def collate(
+    windows: Sequence[Window],
+    *,
+    labels: Sequence[int] | None = None,
+    pad_token_id: int | None = None,
+    mask_token_id: int | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    threshold_scale: float = 1.0,
+) -> Batch:
+    """Pad windows on the right into one Batch; `mask_token_id`, or `pad_token_id`, stands for tokens that a method
+    takes out. A tokenizer may have neither."""
+
+    def padded(rows: Sequence[NDArray[Any]], value: int = 0) -> Tensor:
+        return pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True, padding_value=value).to(device)
+
+    types = [window.token_type_ids for window in windows if window.token_type_ids is not None]
+    return Batch(
+        ids=tuple(window.id for window in windows),
+        input_ids=padded([window.input_ids for window in windows], pad_token_id or 0),
+        attention_mask=padded([np.ones_like(window.input_ids) for window in windows]),
+        token_type_ids=padded(types) if len(types) == len(windows) else None,
+        labels=None if labels is None else torch.tensor(list(labels), device=device),
+        special=padded([window.special for window in windows]),
+        mask_token_id=mask_token_id,
+        seed=seed,
+        threshold_scale=threshold_scale,
+        pad_token_id=pad_token_id,
+    )
 
 
-def annotator_numbers(example: EraserExample) -> Sequence[int]:
-    """The number in the source of each annotator of a document."""
-    return example.places or range(len(example.annotators))
+# ---- Units
 
 
-def annotator_masks(example: EraserExample) -> NDArray[np.bool_]:
-    """(A, W) what each annotator of a document marked."""
-    masks = np.zeros((len(example.annotators), len(example.words)), dtype=bool)
-    for row, spans in zip(masks, example.annotators, strict=True):
-        for start, end in spans:
-            row[start:end] = True
-    return masks
+def aggregate(
+    scores: NDArray[Any], words: NDArray[np.int64], *, how: str
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """One score for each word: the max, mean or sum over its wordpieces; "none" gives back what it got.
 
+    scores: (..., n); words: (n,) index of each wordpiece's word, in any order.
 
-def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, Any] | None:
-    """Agreement of the annotators, for a report; None where no document tells them apart.
+    Returns the scores (..., W) and the words (W,), in order of their first wordpiece.
 
-    rule; fewest, most: annotators of one document, where there are several.
-    alpha: Krippendorff's, nominal, of the marks of all words; None where all marks are the same.
-    ceiling: the human performance: each annotator's 0 and 1 as scores of the words, judged against the others' marks,
-        combined by the rule (the majority for auto and for a single annotator's number). The mean over a document's
-        annotators, then over documents, of average precision, F1 and IOU of words; whole documents, whatever a model
-        sees. A value is left out where the others marked nothing or everything. Marks have ties, so that their average
-        precision is below that of a ranking as good: compare F1 with a method's `f1_at_k` instead.
+    >>> scores, words = aggregate(np.array([0.1, 0.3, 0.6]), np.array([4, 4, 7]), how="mean")
+    >>> scores.tolist(), words.tolist()
+    ([0.2, 0.6], [4, 7])
     """
-    several = [example for example in examples if len(example.annotators) > 1]
-    if not several:
+    values = np.asarray(scores, dtype=np.float64)
+    if how == "none" or len(words) == 0:
+        return values, words
+    order = np.argsort(words, kind="stable")  # a word that a window cut in two has its pieces apart
+    ordered = words[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    result = (np.maximum if how == "max" else np.add).reduceat(values[..., order], starts, axis=-1)  # (..., W)
+    if how == "mean":
+        result = result / np.diff(starts, append=len(words))
+    first = np.argsort(order[starts], kind="stable")
+    return np.asarray(result[..., first]), ordered[starts][first]
+
+
+@dataclass(frozen=True, eq=False)
+class WindowScores:
+    """Scores of one method for one window.
+
+    scores       (L', n): float32 from a model, float64 where they were given
+    present      (L', n) bool, the tokens present at the layer, or None for all
+    diagnostics  name -> (L',)
+    weight       of the window where several are stitched to one document; None: its share of the wordpieces, n/N
+    of_words     every wordpiece carries its whole word's score, so that is the word's score under any aggregation
+    """
+
+    scores: NDArray[np.floating[Any]]
+    present: NDArray[np.bool_] | None = None
+    signed: bool = False
+    diagnostics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    weight: float | None = None
+    of_words: bool = False
+
+
+def unit_slices(windows: Sequence[Window], *, truncation: str) -> list[slice]:
+    """Which windows of a document are judged together: all under "all-windows", else each alone."""
+    n = len(windows)
+    return [slice(0, n)] if truncation == "all-windows" else [slice(i, i + 1) for i in range(n)]
+
+
+def unit_labels(windows: Sequence[Window], *, aggregation: str) -> NDArray[np.bool_]:
+    """(U,) bool, the human rationale of a unit: of its content wordpieces, or of its words."""
+    marked = np.concatenate([window.rationale[~window.special] for window in windows])
+    return marked if aggregation == "none" else np.asarray(aggregate(marked, _words(windows), how="max")[0] > 0)
+
+
+def marked_units(windows: Sequence[Window], words: NDArray[np.bool_], *, aggregation: str) -> NDArray[np.bool_]:
+    """(U,) bool, the content wordpieces (or words) of a unit that `words` (W,), a mask of the document, marks."""
+    others = [replace(window, rationale=np.where(window.special, False, words[window.words])) for window in windows]
+    return unit_labels(others, aggregation=aggregation)
+
+
+def is_judged(labels: NDArray[np.bool_], *, all_rationale: bool = False) -> bool:
+    """Whether a unit has a rationale, and other tokens too unless `all_rationale` counts those without any."""
+    return bool(labels.any() and (all_rationale or not labels.all()))
+
+
+def why_skipped(units: Sequence[NDArray[np.bool_]], *, all_rationale: bool = False) -> str | None:
+    """Why none of a document's units, given by their labels, can be judged; None when one can.
+
+    all_rationale: units whose every token is rationale are judged too, as ERASER's scorer does.
+    """
+    if any(is_judged(labels, all_rationale=all_rationale) for labels in units):
         return None
-    judge = UNION if rule == UNION else MAJORITY
-    scores: dict[str, Any] = {"average_precision": average_precision, "f1": f1_score, "iou": token_iou}
-    rows = []
-    for example in several:
-        masks = annotator_masks(example)
-        for place, own in enumerate(masks):
-            others = combine(np.delete(masks, place, axis=0), judge)
-            if others.any() and not others.all():
-                rows.append({"document": example.id} | {name: score(others, own) for name, score in scores.items()})
-    ceiling = pd.DataFrame(rows, columns=["document", *scores]).groupby("document").mean().mean()
-    counts = np.concatenate([np.stack([(~masks).sum(0), masks.sum(0)], 1) for masks in map(annotator_masks, several)])
-    return {
-        "rule": rule,
-        "fewest": min(len(example.annotators) for example in several),
-        "most": max(len(example.annotators) for example in several),
-        "alpha": float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
-        if counts.any(0).all()
-        else None,
-        "ceiling": {name: None if math.isnan(ceiling[name]) else float(ceiling[name]) for name in scores},
-    }
+    return "nothing but rationale in view" if any(labels.any() for labels in units) else "no rationale in view"
+
+
+def layer_units(
+    windows: Sequence[Window],
+    given: Sequence[WindowScores],
+    labels: NDArray[np.bool_],
+    *,
+    aggregation: str,
+    density: float = math.nan,
+    size: float = math.nan,
+    hard: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> tuple[Unit, ...]:
+    """One unit at each of the L' layers: the scores of its content wordpieces, or of its words.
+
+    labels: (U,), `unit_labels` of the same windows; density, size, hard, seed: as in `Unit`.
+
+    Windows are stitched with the weight n/N, so that a document with uniform scores has 1/N everywhere. Where tokens
+    are gone at a layer, the level "1/n, n = tokens present" is judged on scores stitched with the weight of the tokens
+    present instead, by the same reason. Scores of words are the max, mean or sum over wordpieces, divided by what is
+    then the sum over words and special tokens: they are shares of the input again, whose uniform level is one over the
+    number of both. Signed scores are no shares; they are neither weighted nor divided.
+    """
+    signed = any(one.signed for one in given)
+    how = "max" if aggregation != "none" and all(one.of_words for one in given) else aggregation
+    special = np.concatenate([window.special for window in windows])  # (N,)
+    there = [np.ones(one.scores.shape, dtype=bool) if one.present is None else one.present for one in given]
+    present = np.concatenate(there, axis=1)  # (L', N)
+    total = len(special)
+    shares = [np.full(len(one.scores), one.scores.shape[1] / total) for one in given]
+    scores = _stitched(windows, given, shares, how=how, signed=signed)  # (L', U)
+    by_present = None
+    if len(given) > 1 and not signed and not present.all():
+        counts = np.array([one.sum(1) for one in there])  # (windows, L')
+        by_present = _stitched(windows, given, list(counts / np.maximum(counts.sum(0), 1)), how=how, signed=signed)
+    if aggregation == "none":
+        n_input, n_present = total, present.sum(1)
+    else:
+        words = _words(windows)
+        n_input = len(np.unique(words)) + int(special.sum())
+        n_present = aggregate(present[:, ~special], words, how="max")[0].sum(1) + present[:, special].sum(1)
+    return tuple(
+        Unit(
+            labels=labels,
+            scores=scores[layer],
+            n_input=n_input,
+            n_present=int(n_present[layer]),
+            density=density,
+            size=size,
+            signed=signed,
+            units="token" if aggregation == "none" else "word",
+            hard=hard,
+            present_scores=None if by_present is None else by_present[layer],
+            seed=seed,
+        )
+        for layer in range(len(scores))
+    )
+
+
+def word_scores(
+    windows: Sequence[Window], given: Sequence[WindowScores], *, n_words: int, aggregation: str
+) -> NDArray[np.float64]:
+    """(L', W) scores of all words of a document, stitched as in `layer_units`.
+
+    A word's score is its wordpieces' aggregate, the highest of them under "none"; a word out of view has the lowest
+    score of its document, at most 0.
+    """
+    total = sum(len(window) for window in windows)
+    signed, by_words = any(one.signed for one in given), all(one.of_words for one in given)
+    how = "max" if aggregation == "none" or by_words else aggregation
+    shares = [np.full(len(one.scores), len(window) / total) for window, one in zip(windows, given, strict=True)]
+    by_word = _stitched(windows, given, shares, how=how, signed=signed)  # (L', words in view)
+    _, first = np.unique(_words(windows), return_index=True)
+    scores = np.repeat(np.min(by_word, axis=1, initial=0.0)[:, None], n_words, axis=1)
+    scores[:, _words(windows)[np.sort(first)]] = by_word  # in the order of `aggregate`
+    return scores
+
+
+def _stitched(
+    windows: Sequence[Window],
+    given: Sequence[WindowScores],
+    shares: Sequence[NDArray[np.float64]],
+    *,
+    how: str,
+    signed: bool,
+) -> NDArray[np.float64]:
+    """(L', U) scores of the windows stitched; shares: of each window, the weight (L',) it has if it names none."""
+    parts = []
+    for one, share in zip(given, shares, strict=True):
+        weight = np.ones(len(share)) if signed else share if one.weight is None else np.full(len(share), one.weight)
+        parts.append(one.scores.astype(np.float64) * weight[:, None])
+    pieces = np.concatenate(parts, axis=1)  # (L', N)
+    special = np.concatenate([window.special for window in windows])
+    if how == "none":
+        return np.asarray(pieces[:, ~special])
+    by_word, _ = aggregate(pieces[:, ~special], _words(windows), how=how)
+    if not signed:
+        mass = by_word.sum(1, keepdims=True) + pieces[:, special].sum(1, keepdims=True)
+        by_word = np.divide(by_word, mass, out=by_word, where=mass > 0)
+    return by_word
+
+
+def _words(windows: Sequence[Window]) -> NDArray[np.int64]:
+    """Word index of each content wordpiece of a unit."""
+    return np.concatenate([window.words[~window.special] for window in windows])

@@ -22,12 +22,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
+from scipy.special import softmax
 from scipy.stats import entropy
 from sklearn.metrics import classification_report
 from torch import Tensor
@@ -35,9 +37,16 @@ from torch import Tensor
 from adapler.eraser import EraserCorpus, EraserExample
 from adapler.errors import ArgumentError, DataError, validation_reason
 from adapler.system import read_rows, replacing
-from analysis.alignment import Window, WindowScores
-from analysis.corpus import by_index, spans_of
+from analysis.corpus import Window, WindowScores, word_scores
+from analysis.faithfulness import version_logits
+from analysis.marks import by_index, spans_of
 from analysis.metrics.plausibility import IOU_THRESHOLD, auprc, average_precision, f1_of, matching_spans, roc_auc
+from analysis.report import RationaleReport
+from analysis.scores.base import Batch, ScoringMethod, adapler_pass, classifier_logits
+from analysis.scoring import ScoredWindow, Scorer, Settings, file_name
+
+if TYPE_CHECKING:
+    from analysis.rationale_eval import Document, Plan
 
 HUMAN = "human"  # the method of `human`
 AOPC_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of the official scorer
@@ -531,3 +540,178 @@ def _set_scores(rows: Sequence[tuple[int, int, int]]) -> dict[str, dict[str, flo
 
 def _prf(precision: float, recall: float) -> dict[str, float]:
     return {"p": precision, "r": recall, "f1": f1_of(precision, recall)}
+
+
+def judge_as_eraser(
+    by_layer: list[EraserScores],
+    document: Document,
+    rows: Sequence[WindowScores] | None,
+    source: Given | None,
+    plan: Plan,
+) -> None:
+    """Add a document to ERASER's scores of one method; every document that somebody annotated counts, also one without
+    a rationale, and one that a file (source) lacks, as not found. rows: None where there are no scores of it."""
+    example = document.example
+    n_layers = (source.layers or 1) if source is not None else len(rows[0].scores) if rows else 0
+    by_layer += [EraserScores() for _ in range(n_layers - len(by_layer))]
+    if not example.annotated:
+        return
+    words = None
+    if rows is not None:
+        n_words, how = len(example.words), plan.settings.aggregation
+        words = word_scores(document.windows, rows, n_words=n_words, aggregation=how)  # (L', W)
+    for layer, official in enumerate(by_layer):
+        hard = None
+        if words is not None and (source is None or not source.spans):
+            hard = plan.hard_rationale(words[layer], example.id)
+        start = 0
+        for docid, length in parts_of(example):
+            part = slice(start, start + length)
+            if example.evidences is None:
+                truth = spans_of(example.rationale()[part])
+            else:
+                truth = [(first, last) for name, first, last in example.evidences if name == docid]
+            predicted: Sequence[Span] | None = None
+            if words is not None:
+                own = source.spans.get((example.id, docid), []) if source is not None else []
+                predicted = own if hard is None else spans_of(hard[part])
+            soft = None if words is None or source is not None and not source.soft else words[layer][part]
+            official.add(f"{example.id} {docid}", length, truth=truth, predicted=predicted, scores=soft)
+            start += length
+
+
+def eraser_meta(
+    official: Mapping[str, list[EraserScores]], given: Sequence[Given], examples: Sequence[EraserExample]
+) -> dict[str, Any]:
+    """eraser_scores: method -> for each layer what ERASER's scorer prints; a document that a file lacks counts as 0.
+    eraser_scores_present: of methods that lack some, the same over the documents that they have."""
+    if not official:
+        return {}
+    gold = {example.id: example.label for example in examples}
+    answers = {one.name: one.answers for one in given if one.answers}
+    lacking = {one.name: len(one.scores) for one in given if len(one.scores) < len(examples)}
+    found: dict[str, Any] = {"eraser_scores": {}, "eraser_scores_present": {}}
+    for key, only in (("eraser_scores", False), ("eraser_scores_present", True)):
+        for name, layers in official.items():
+            if only and name not in lacking:
+                continue
+            rows = [layer.scores(present_only=only) for layer in layers]
+            if name in answers:
+                own = classification_scores(answers[name], gold, present_only=only)
+                rows = [row | {"classification_scores": own} for row in rows]
+            if any(rows):
+                found[key][name] = {"documents": lacking[name], "layers": rows} if only else rows
+    return found
+
+
+def line_of(
+    document: Document,
+    scored: Sequence[ScoredWindow],
+    method: ScoringMethod,
+    layer: int,
+    plan: Plan,
+    scorer: Scorer,
+) -> dict[str, Any]:
+    """A method's line of a predictions file, see `analysis.eraser`.
+
+    A word's score is its wordpieces' aggregate (the highest of them when the evaluation was on wordpieces). The class
+    is that of the model whose scores these are, and the probabilities without, and of only, the words of the hard
+    rationale are that model's too; a document's are those of the mean of its windows' logits. With faithfulness metrics
+    among the settings the same is written for the percentages of ERASER's AOPC.
+    """
+    example, how = document.example, plan.settings
+    rows = [one.scores[method.key] for one in scored]
+    by_layer = word_scores(document.windows, rows, n_words=len(example.words), aggregation=how.aggregation)  # (L', W)
+    scores = by_layer[layer if len(by_layer) > 1 else 0]
+    shares = [percent / 100 for percent in how.faithfulness.bins] if how.faithfulness_metrics else []
+    sets = [plan.hard_rationale(scores, example.id, share) for share in (None, *shares)]
+    reduced = "adapler" in method.needs
+    model, forward = (scorer.adapler, _adapler_logits) if reduced else (scorer.model, classifier_logits)
+    mask = scorer.tokenizer.mask_token_id if how.faithfulness.variant == "mask" else None
+    logits = []  # of each window (1 + 2 sets, C): whole, then without and only each set
+    for one in scored:
+        kept = [one.window.special | words[one.window.words] for chosen in sets for words in (~chosen, chosen)]
+        ids = one.window.input_ids
+        versions = [ids[keep] if mask is None else np.where(keep, ids, mask) for keep in kept]
+        changed = version_logits(one.window, versions, model, tokenizer=scorer.tokenizer, settings=how, forward=forward)
+        unchanged = one.adapler_logits if reduced else one.logits
+        logits.append(np.vstack([np.asarray(unchanged, dtype=np.float64), changed]))
+    names = [str(scorer.model.config.id2label[i]) for i in range(logits[0].shape[1])]
+    means = np.mean(logits, axis=0)  # (1 + 2 sets, C)
+    whole, *without_and_only = (dict(zip(names, map(float, softmax(row)), strict=True)) for row in means)
+    pairs = [
+        {COMPREHENSIVENESS: without, SUFFICIENCY: only}
+        for without, only in zip(without_and_only[::2], without_and_only[1::2], strict=True)
+    ]
+    answers: dict[str, Any] = {"classification": max(whole, key=whole.__getitem__), "classification_scores": whole}
+    answers |= pairs[0]
+    if shares:
+        at = zip(shares, pairs[1:], strict=True)
+        answers["thresholded_scores"] = [{"threshold": share, **pair} for share, pair in at]
+    return rationale_line(example, scores, sets[0], answers)
+
+
+def _adapler_logits(model: Any, batch: Batch) -> torch.Tensor:
+    logits: torch.Tensor = adapler_pass(model, batch).logits.detach()
+    return logits
+
+
+def layers_to_write(
+    folder: Any,
+    layers: str | Path | Mapping[str, int] | None,
+    scorer: Scorer,
+    *,
+    corpus: EraserCorpus,
+    facts: Mapping[str, Any],
+) -> dict[str, int]:
+    """Method -> the layer whose rationales are written, {} without a folder. ArgumentError if none is chosen."""
+    how = scorer.settings
+    if not folder:
+        if layers is not None or how.rationale_layer is not None:
+            raise ArgumentError("rationale_layer: a layer is named, but no rationales are written (--rationales)")
+        return {}
+    if layers is not None and how.rationale_layer is not None:
+        raise ArgumentError("rationale_layers: got layers, but rationale_layer names one, too")
+    if isinstance(layers, str | Path):
+        layers = best_layers(layers, corpus=corpus, settings=how, facts=facts)
+    if not scorer.methods:
+        raise ArgumentError("rationales: no method computes scores (--methods)")
+    found = {}
+    for key, method in scorer.methods.items():
+        layer = 0 if method.layerwise is False else layers.get(key) if layers is not None else how.rationale_layer
+        if layer is None or not 0 <= layer < scorer.model.config.num_hidden_layers:
+            raise ArgumentError(
+                f"rationale_layer: got {layer} for {key!r}; name a layer (--rationale-layer), or a report of the "
+                "validation split (--rationale-layers): the best one here would be chosen by the answers"
+            )
+        found[key] = layer
+    paths = [file_name(key).casefold() for key in found]  # Foo and foo are one file on macOS and Windows
+    if len(set(paths)) < len(paths):
+        raise ArgumentError(f"rationales: two of {', '.join(found)} would be written to one file")
+    return found
+
+
+def best_layers(
+    path: str | Path, *, corpus: EraserCorpus, settings: Settings, facts: Mapping[str, Any]
+) -> dict[str, int]:
+    """Method -> the layer with the best average precision in a saved report of another split than is evaluated.
+
+    Raises ArgumentError for a report of that very split, of other models or another view of the documents.
+    """
+    report = RationaleReport.load(path)
+    meta, data = report.meta, report.meta["data"]
+    if meta["split"] == settings.split and (data["name"] == corpus.name or data.get("checksum") == corpus.checksum):
+        raise ArgumentError(
+            f"rationale_layers: {path} is a report of {settings.split!r}, the split that is evaluated; its best layers "
+            "would be chosen by the answers, give a report of the validation split"
+        )
+    ours = {"data": {"name": corpus.name}, "checksums": facts.get("checksums")}
+    ours |= {name: getattr(settings, name) for name in ("truncation", "max_length", "aggregation", "threshold_scale")}
+    theirs = {**meta, "data": {"name": data["name"]}}
+    if differs := [f"{name} {theirs.get(name)}, here {ours[name]}" for name in ours if theirs.get(name) != ours[name]]:
+        raise ArgumentError(f"rationale_layers: {path} is of another evaluation: {'; '.join(differs)}")
+    frame = report.frame[report.frame["metric"] == "average_precision"]
+    if frame.empty:
+        raise ArgumentError(f"rationale_layers: {path} has no average_precision")
+    means = frame.groupby(["method", "layer", "document"])["value"].mean().groupby(["method", "layer"]).mean().unstack()
+    return {str(method): int(layer) for method, layer in means.idxmax(axis=1).items()}

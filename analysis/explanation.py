@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError, counted
-from analysis.alignment import Window, WindowScores, layer_units, unit_labels, why_skipped
-from analysis.corpus import word_mask
+from analysis.corpus import Window, WindowScores, layer_units, unit_labels, why_skipped
 from analysis.figures import FORMATS, write_figure
 from analysis.figures.style import literal
 from analysis.figures.tokens import (
@@ -31,6 +30,7 @@ from analysis.figures.tokens import (
     token_text,
     visible,
 )
+from analysis.marks import word_mask
 from analysis.metrics.plausibility import compute, expected_average_precision, get_metric, select_uniform
 from analysis.page import explanation_fragment, explanation_page
 from analysis.report import DocumentScores, json_text, write_text

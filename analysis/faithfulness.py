@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from adapler.inference import batches_by_length
-from analysis.alignment import SPECIAL, Window, WindowScores, aggregate, collate
+from analysis.corpus import SPECIAL, Window, WindowScores, aggregate, collate
 from analysis.metrics.faithfulness import (
     SOFT,
     Versions,
@@ -29,8 +29,7 @@ from analysis.metrics.faithfulness import (
 )
 from analysis.scores import Batch
 from analysis.scores.base import classifier_logits, run_format
-from analysis.scoring import ScoreFile, window_key
-from analysis.settings import Settings
+from analysis.scoring import ScoreFile, Settings, window_key
 
 LOO = "loo_kendall"
 NORMALISED = {"naopc_comprehensiveness": "comprehensiveness", "naopc_sufficiency": "sufficiency"}

@@ -29,19 +29,18 @@ from adapler.errors import ArgumentError, ambiguous
 from adapler.passes import check_finite
 from adapler.policies import ContributionPolicy
 from adapler.text import RUN, check_splits_words, encode, part_read
-from analysis import loading
-from analysis.alignment import SPECIAL, Window, WordTokens, readable_tokens, words_of
-from analysis.corpus import by_index, word_mask
+from analysis import scoring
+from analysis.corpus import SPECIAL, Window, WordTokens, readable_tokens, words_of
 from analysis.eraser import Given, as_array
 from analysis.explanation import Explanation, MethodScores
+from analysis.marks import by_index, word_mask
 from analysis.scores import ScoringMethod, get_method, get_methods
 from analysis.scores.base import check_target, in_format
 from analysis.scores.contribution import scores_of_removal
-from analysis.scoring import ScoredWindow, Scorer
-from analysis.settings import Settings
+from analysis.scoring import ScoredWindow, Scorer, Settings
 
 DEFAULT_METHODS = ("saliency", "attention", "rollout")  # after the scores by which an AdapLeR model drops tokens
-OPTIONS = ("max_length", "threshold_scale", "speedup", "seed", "device", "dtype")  # fields of `analysis.settings`
+OPTIONS = ("max_length", "threshold_scale", "speedup", "seed", "device", "dtype")  # fields of `Settings`
 Part = str | tuple[str, ...]
 
 
@@ -143,7 +142,7 @@ def _scored(
         raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
     check_target(target, classifier.config)
     truth = None if gold is None else gold_index(gold, labels)
-    how, dtype, remarks = loading.decided(settings, classifier, adapler)
+    how, dtype, remarks = scoring.decided(settings, classifier, adapler)
     text = read(parts, subject.tokenizer, max_length=how.max_length or 0, name=name, query=query)
     scorer = Scorer(classifier, in_format(adapler, how.dtype), subject.tokenizer, how)
     chosen = _methods(settings.methods, subject)
@@ -203,7 +202,7 @@ class Subject:
 def load(source: Any, tokenizer: Any, *, words: bool, device: str, keep: bool) -> Subject:
     """The models and a tokenizer. words: whether the text is a list of words, which byte-level tokenizers read
     otherwise; keep: whether what runs leaves a model as it was, so that the next call may have it."""
-    source = loading.DEFAULT_ADAPLER if source is None else loading.uncompiled(source)
+    source = scoring.DEFAULT_ADAPLER if source is None else scoring.uncompiled(source)
     if not isinstance(source, str | os.PathLike) or tokenizer is not None or not keep:
         return _load(source, tokenizer, words=words, device=device)
     files = sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in Path(source).glob("*"))
@@ -217,8 +216,8 @@ def _last(source: str, files: tuple[Any, ...], words: bool, device: str) -> Subj
 
 
 def _load(source: Any, tokenizer: Any, *, words: bool, device: str) -> Subject:
-    model, adapler = (None, source) if loading.is_adapler(source) else (source, None)
-    classifier, adapler, tokenizer = loading.load_models(model, adapler, tokenizer, device=device, words=words)
+    model, adapler = (None, source) if scoring.is_adapler(source) else (source, None)
+    classifier, adapler, tokenizer = scoring.load_models(model, adapler, tokenizer, device=device, words=words)
     if words:
         check_splits_words(tokenizer)
     label_names(classifier.config)  # of two classes of one name the answer would have the wrong probability

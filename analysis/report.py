@@ -796,3 +796,54 @@ def _at(scores: Any, path: Sequence[str | int]) -> float:
         except (KeyError, IndexError, TypeError):
             return math.nan
     return math.nan if scores is None else float(scores)
+
+
+def header(report: RationaleReport, data: str = "", remark: str = "") -> str:
+    """Header of the tables: data, coverage, and the scores of the two models. data, remark: where the data is, and what
+    stands behind it; default: the data's name."""
+    meta, seen, documents = report.meta, report.meta["coverage"], report.meta["documents"]
+    lines = [
+        f"adapler    {meta.get('adapler') or '-'}",
+        f"model      {meta.get('model') or 'none: saved scores only'}",
+        f"data       {data or meta['data']['name']}, {meta['split']}{remark}",
+        f"documents  {len(documents)}, {len(documents) - meta['skipped']} scored, {meta['skipped']} skipped "
+        "(no rationale, or no other token, in view)",
+    ]
+    if meta["tokens"] == "words":
+        lines.append(f"in view    whole documents, {seen['words']} words; no model was run, tokens are words")
+    else:
+        lost = 100 * seen["rationale_words_lost"] / max(1, seen["rationale_words"])
+        how = meta["truncation"] + (f", {meta['windows']['total']} windows" if meta["truncation"] != "truncate" else "")
+        lines.append(
+            f"in view    {meta['max_length']} wordpieces ({how}): {seen['words_lost']} of {seen['words']} words and "
+            f"{lost:.0f} % of the rationale words are lost"
+        )
+    units = "tokens" if meta["aggregation"] == "none" and meta["tokens"] != "words" else "words"
+    lines.append(
+        f"density    {number(meta['density'])} of the {units} in view are rationale; average precision at chance "
+        f"{number(meta['chance_average_precision'])}"
+    )
+    if people := meta.get("people"):
+        reached = ", ".join(f"{name} {number(value)}" for name, value in people["ceiling"].items())
+        lines.append(
+            f"annotators {people['fewest']} to {people['most']} a document ({people['rule']}), one against the others: "
+            f"{reached}; Krippendorff's alpha {number(people['alpha'])}"
+        )
+    if "accuracy" in meta:
+        lines.append(f"accuracy   {number(meta['accuracy'])} fine-tuned classifier")
+    if "speedup" in meta:
+        lines[-1] += f", {number(meta['adapler_accuracy'])} AdapLeR (same label on {number(meta['agreement'])})"
+        scale = f" at threshold scale {meta['threshold_scale']:.4g}" if meta["threshold_scale"] != 1 else ""
+        lengths = " ".join(f"{length:.0f}" for length in meta["mean_lengths"])
+        lines.append(
+            f"FLOPs      {meta['speedup']:.2f}x fewer with AdapLeR{scale}; tokens entering each layer: {lengths}"
+        )
+    lines += [f"missing    {name} has nothing for {n} documents" for name, n in meta["missing"].items() if n]
+    for method, found in meta["diagnostics"].items():
+        for name, one in found.items():
+            lines.append(
+                f"check      {method}: {name} {one['mean']:.2g} on average, {one['min']:.2g} to {one['max']:.2g}"
+            )
+    for note in meta["notes"]:
+        lines += textwrap.wrap(note, 100, initial_indent="note       ", subsequent_indent=" " * 11)
+    return "\n".join(lines)

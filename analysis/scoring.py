@@ -1,9 +1,13 @@
-"""Methods and models on windows: attribution scores and logits, out of files where they are there.
+"""Settings of an evaluation, its models, and every method's scores of every window, kept on disk if asked for.
 
-On disk there is one .npz a (model, method, split), so that a second look at the same texts runs no model. A file's name
+A settings field is declared once: it is an option of `python -m analysis.rationale_eval`, a key of a recipe and a
+keyword of `evaluate`. Protocols are presets; numbers of different protocols are not comparable, not even where a metric
+has the same name.
+
+Scores are kept one file a (model, method, split), so that a second look at the same texts runs no model. A file's name
 has the hash of all that its values depend on besides the text: the model's weights, the method with its options, the
-code of `adapler`, `analysis.scores` and `analysis.metrics`, dtype, device. In it arrays stand under the hash of their
-text, so that a sample and the whole split share a file.
+code that computes, dtype, device. In it arrays stand under the hash of their text, so that a sample and the whole split
+share a file.
 
 B windows of a batch, N padded length, n wordpieces of a window; L' layers that a method scores, L all; C classes
 """
@@ -12,14 +16,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,12 +32,410 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adapler.inference import batches_by_length
-from adapler.system import cache_folder, replacing
-from analysis.alignment import Window, WindowScores, collate
+from adapler import AdapLeRForSequenceClassification
+from adapler.backbones.attention import HALF
+from adapler.backbones.families import check_task
+from adapler.backbones.loading import is_local, load_any_classifier, read_config
+from adapler.data import match_labels
+from adapler.embedded import CHECKPOINT
+from adapler.errors import ArgumentError
+from adapler.inference import GRADIENT_TOKEN_BUDGET, batches_by_length
+from adapler.options import option
+from adapler.system import cache_folder, choose_device, choose_dtype, describe_dtype, replacing
+from adapler.text import load_tokenizer, reading
+from analysis.corpus import AGGREGATIONS, TRUNCATIONS, Window, WindowScores, check_rule, collate
+from analysis.marks import OTHER_NAMES
+from analysis.metrics.faithfulness import BINS, FaithfulnessSettings
+from analysis.metrics.plausibility import GROUPS, METRICS, get_metric, metric_names
 from analysis.scores import Batch, LayerScores, ScoringMethod
 from analysis.scores.base import adapler_pass, classifier_logits, run_format
-from analysis.settings import Settings
+
+TOKEN_BUDGET = 2048  # padded tokens of a batch on a GPU: the eager pass holds H x N x N weights a layer
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A preset; options of the command override its parts one by one. docs/explanation/protocols.md says where they
+    come from, and what differs from their sources.
+
+    truncation     which part of a long document is seen, see `analysis.corpus`
+    aggregation    of wordpiece scores to words
+    metrics        names of `analysis.metrics.METRICS`
+    faithfulness   how tokens are taken away, for metrics of that group
+    all_rationale  judge documents too whose every token is rationale
+    """
+
+    truncation: str
+    aggregation: str
+    metrics: tuple[str, ...]
+    faithfulness: FaithfulnessSettings = field(default_factory=FaithfulnessSettings)
+    all_rationale: bool = False
+
+
+_RATES = tuple(f"{rate}{variant}" for variant in ("", "_present", "_content") for rate in ("fpr", "tpr", "j"))
+_DROPS = tuple(
+    f"{mark}{kind}{part}"
+    for kind in ("comprehensiveness", "sufficiency")
+    for mark, part in [*(("", f"_{percent}") for percent in BINS), ("aopc_", "")]
+)
+PROTOCOLS = {
+    "paper": Protocol("truncate", "none", ("average_precision", "roc_auc", *_RATES)),
+    "eraser": Protocol(
+        "all-windows",
+        "max",
+        ("auprc", "average_precision", "roc_auc", "token_f1", "iou_f1", *_DROPS)
+        + ("comprehensiveness_at_density", "sufficiency_at_density"),
+        all_rationale=True,
+    ),
+    "ferret": Protocol(
+        "truncate",
+        "none",
+        ("auprc_positive", "token_f1_at_5", "token_iou_at_5", "token_f1_at_mean", "token_iou_at_mean")
+        + ("aopc_comprehensiveness", "aopc_sufficiency", "loo_kendall"),
+        faithfulness=FaithfulnessSettings(bins=tuple(range(10, 101, 10)), rounding="down", positive_only=True),
+    ),
+}
+
+
+@dataclass
+class Settings:
+    """Scoring and evaluation.
+
+    Truncation, aggregation and metrics that are not given are the protocol's.
+    Raises ArgumentError that names the option, the value and what is allowed.
+    """
+
+    split: str = option("split to evaluate: train, val or test", default="test", basic=True)
+    limit: int | None = option("number of documents to sample, balanced over labels; default: all", default=None)
+    methods: list[str] | None = option(
+        'scoring methods, listed by python -m analysis.scores, with options as in "lime(n_samples=100)"; none: saved '
+        "scores only; default: attention attention_received rollout saliency cp cp_carried random",
+        default=None,
+        basic=True,
+    )
+    metrics: list[str] = option(
+        f"metrics, or groups of them ({', '.join(GROUPS)}); default: the protocol's", default=None, basic=True
+    )
+    protocol: Literal["paper", "eraser", "ferret"] = option(
+        "preset of truncation, aggregation, metrics and faithfulness", default="paper", basic=True
+    )
+    truncation: Literal["truncate", "rationale-windows", "all-windows"] = option(
+        "which part of a long document is read; default: the protocol's", default=None, basic=True
+    )
+    aggregation: Literal["none", "max", "mean", "sum"] = option(
+        "how wordpiece scores become word scores; default: the protocol's", default=None
+    )
+    annotators: str = option(
+        "how several annotators are combined: majority, union, or the index of one annotator; auto: as the file says, "
+        "else majority",
+        default="auto",
+    )
+    queries: Literal["auto", "yes", "no"] = option(
+        "use queries as second segment; auto: if they differ between documents", default="auto"
+    )
+    faithfulness_variant: Literal["delete", "mask"] | None = option(
+        "how faithfulness removes tokens; default: the protocol's", default=None
+    )
+    faithfulness_layers: list[int] | None = option("layers to measure faithfulness of; default: all", default=None)
+    max_length: int | None = option(
+        "maximum input length in wordpieces; default: 512, or the model's own limit", default=None
+    )
+    threshold_scale: float = option("factor on the thresholds of the AdapLeR model; 0 drops nothing", default=1.0)
+    speedup: float | None = option(
+        "FLOPs speedup of the AdapLeR model, by its calibration, instead of --threshold-scale", default=None
+    )
+    density: float | None = option(
+        "share of tokens selected as a hard rationale; default: as measured on validation, else training",
+        default=None,
+    )
+    device: str = option("auto (the first GPU, if there is one), cpu, cuda, cuda:N or mps", default="auto")
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
+        "dtype of the models' layers; published numbers are in float32", default="float32"
+    )
+    token_budget: int | None = option("padded tokens per batch; default: 1024 on a CPU, 2048 elsewhere", default=None)
+    seed: int = option("random seed of the random baseline, resampling and --limit", default=0)
+    examples: int = option("number of documents whose token scores the report shows", default=3)
+    rationale_layer: int | None = option(
+        "layer that --rationales writes, for all methods (or choose it on validation: --rationale-layers)",
+        default=None,
+    )
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ArgumentError(f"protocol: got {self.protocol!r}, allowed are {', '.join(PROTOCOLS)}")
+        preset = PROTOCOLS[self.protocol]
+        self.truncation = self.truncation or preset.truncation
+        self.aggregation = self.aggregation or preset.aggregation
+        self.metrics = expand_metrics(_listed(preset.metrics if self.metrics is None else self.metrics))
+        self.methods = None if self.methods is None else _listed(self.methods)
+        if self.methods == ["none"]:
+            self.methods = []
+        if self.faithfulness_layers is not None:
+            self.faithfulness_layers = [int(layer) for layer in self.faithfulness_layers]
+        self.split = OTHER_NAMES.get(self.split, self.split)
+        if isinstance(self.queries, bool):
+            self.queries = "yes" if self.queries else "no"
+        check_rule(self.annotators)
+        for name, allowed in (
+            ("truncation", TRUNCATIONS),
+            ("aggregation", AGGREGATIONS),
+            ("queries", ("auto", "yes", "no")),
+            ("dtype", ("auto", "float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ArgumentError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
+        if not (self.threshold_scale >= 0 and math.isfinite(self.threshold_scale)):
+            raise ArgumentError(f"threshold_scale: got {self.threshold_scale}, must be a number of at least 0")
+        for name, least in (("seed", 0), ("examples", 0), ("limit", 1), ("token_budget", 1), ("max_length", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ArgumentError(f"{name}: got {value}, must be at least {least}")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise ArgumentError(f"density: got {self.density}, must be over 0 and at most 1")
+        bins = self.faithfulness.bins  # says so when there is no such variant
+        for name in self.faithfulness_metrics:
+            share = name.rpartition("_")[2]
+            if share.isdigit() and int(share) not in bins:
+                raise ArgumentError(f"metrics: {name!r}: protocol {self.protocol!r} has the bins {bins}")
+
+    @property
+    def faithfulness(self) -> FaithfulnessSettings:
+        """Settings of token removal: the protocol's, with the given variant."""
+        preset = PROTOCOLS[self.protocol].faithfulness
+        return preset if self.faithfulness_variant is None else replace(preset, variant=self.faithfulness_variant)
+
+    @property
+    def faithfulness_metrics(self) -> list[str]:
+        """Metrics that run the model again."""
+        return [name for name in self.metrics if get_metric(name).function is None]
+
+    @property
+    def plain_metrics(self) -> list[str]:
+        """Metrics that do not run the model again."""
+        return [name for name in self.metrics if get_metric(name).function is not None]
+
+    @property
+    def needs_rationale(self) -> bool:
+        """Whether a document without a human rationale is skipped: not where no metric compares with one."""
+        return any(get_metric(name).needs_rationale for name in self.metrics)
+
+    @property
+    def all_rationale(self) -> bool:
+        """Whether units whose every token is rationale are judged, as ERASER's scorer does."""
+        return PROTOCOLS[self.protocol].all_rationale
+
+    @property
+    def as_eraser(self) -> bool:
+        """Whether ERASER's own scores are computed: they are of words of whole documents."""
+        return self.protocol == "eraser" and self.truncation == "all-windows" and self.aggregation != "none"
+
+    def batch_tokens(self, device: str) -> int:
+        """Padded tokens of one batch on a device of this type."""
+        return self.token_budget or (GRADIENT_TOKEN_BUDGET if device == "cpu" else TOKEN_BUDGET)
+
+
+def expand_metrics(names: Sequence[str]) -> list[str]:
+    """Names of metrics, and names of groups for all metrics of a group, in order and each once."""
+    expanded: list[str] = []
+    for name in names:
+        if name not in METRICS and name not in GROUPS:
+            raise ArgumentError(
+                f"metric: got {name!r}, allowed are {', '.join(METRICS)}; or groups of them: {', '.join(GROUPS)}"
+            )
+        expanded += metric_names(name) if name in GROUPS else (name,)
+    if not expanded:
+        raise ArgumentError("metrics: got none, at least one is needed")
+    return list(dict.fromkeys(expanded))
+
+
+def _listed(values: Any) -> list[Any]:
+    """One name, or one function, is a list of one."""
+    return list(values) if isinstance(values, list | tuple) else [values]
+
+
+# ---- Models
+
+MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
+DEFAULT_ADAPLER = CHECKPOINT
+
+
+def short_path(path: str | Path) -> str:
+    """A path as the user would type it: relative where it lies below the working directory."""
+    absolute = Path(path).absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
+
+
+def public_path(path: str | Path) -> str:
+    """A path as a report may show it to others: relative below the working directory, else its last part only.
+
+    A hub name stays as it is.
+    """
+    absolute = Path(path).expanduser().absolute()
+    here = Path.cwd()
+    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.name
+
+
+def decided(settings: Settings, model: Any, adapler: Any) -> tuple[Settings, str, list[str]]:
+    """The settings with dtype, threshold scale and length decided; the dtype of the model's layers; notes for a reader.
+
+    The default dtype is float32 and not "auto": published numbers are in it, and a score that is a small difference
+    (value zeroing, attention received) loses digits in bfloat16, so that a table would depend on the machine. Weights
+    in float64 are computed with as they are.
+
+    Raises ArgumentError for bfloat16 of float64 weights, a length that the model does not take, a scale or a speedup
+    without an AdapLeR model, both of them, and a speedup outside the curve that `adapler calibrate` stored.
+    """
+    device, dtype, notes = next(model.parameters()).device, settings.dtype, []  # type: Any, Any, list[str]
+    float64 = any(one.dtype == torch.float64 for one in model.parameters())
+    if float64 and dtype == "bfloat16":
+        raise ArgumentError("dtype: got 'bfloat16', and the model's weights are float64; give it in float32")
+    if float64:
+        notes.append("the model's weights are float64, and so is what it computes")
+    elif dtype != "float32":
+        notes.append(describe_dtype(dtype, device))
+    dtype = "float32" if float64 else choose_dtype(dtype, device)
+    length = input_length(model, settings.max_length)
+    scale, speedup = settings.threshold_scale, settings.speedup
+    if adapler is None and (speedup is not None or scale != 1):
+        name, value = ("speedup", speedup) if speedup is not None else ("threshold_scale", scale)
+        raise ArgumentError(f"{name}: got {value}, but there is no AdapLeR model (--adapler)")
+    if speedup is not None:
+        if scale != 1:
+            raise ArgumentError("speedup and threshold_scale: only one of them can be given")
+        choice = adapler.choose_scale(speedup=speedup)
+        scale = choice.threshold_scale
+        here = reading({"max_length": length, "long_documents": settings.truncation})
+        notes += [note for note in (str(choice), choice.other_reading(here)) if note]
+    how = replace(settings, dtype=dtype, threshold_scale=scale, speedup=None, max_length=length)
+    return how, "float64" if float64 else dtype, notes
+
+
+def uncompiled(model: Any) -> Any:
+    """The model that `torch.compile` made another one of, whose modules methods read; anything else as it is."""
+    return getattr(model, "_orig_mod", model)
+
+
+def load_models(
+    model: Any, adapler: Any, tokenizer: Any = None, *, device: str = "auto", words: bool = True
+) -> tuple[Any, Any, Any]:
+    """(classifier, AdapLeR model or None, tokenizer), each given as an object, a folder or a hub name.
+
+    Neither model nor adapler: the embedded checkpoint. adapler alone: its own backbone is the classifier. model alone:
+    no AdapLeR. device: where the models go; "auto": models given as objects stay where they are (one that is loaded
+    beside an object goes to it), others go to the first GPU if there is one. Raises CheckpointError for what cannot be
+    loaded, ArgumentError for two models that do not fit, for weights in half precision, and for a device that is not
+    there. words: as of `adapler.text.load_tokenizer`.
+    """
+    model, adapler = uncompiled(model), uncompiled(adapler)
+    if model is None and adapler is None:
+        adapler = DEFAULT_ADAPLER
+    given = [
+        one.device for one in (model, adapler) if not isinstance(one, str | os.PathLike) and hasattr(one, "device")
+    ]
+    named = next((one for one in (adapler, model) if isinstance(one, str | os.PathLike)), None)
+    reducer: Any = adapler
+    if isinstance(adapler, str | os.PathLike):
+        reducer = AdapLeRForSequenceClassification.from_pretrained(_name(adapler))
+    elif adapler is not None and not isinstance(adapler, AdapLeRForSequenceClassification):
+        raise ArgumentError(f"adapler: got a {type(adapler).__name__}, must be an AdapLeR model or its folder")
+    if isinstance(model, str | os.PathLike):
+        model = load_classifier(_name(model))
+    elif model is None:
+        model = reducer.backbone
+    if isinstance(model, AdapLeRForSequenceClassification):
+        model = model.backbone
+    config, kinds = getattr(model, "config", None), type(model).__mro__
+    headless = kinds[0].__module__.startswith("transformers.") and not any(
+        one.__name__.endswith("ForSequenceClassification") for one in kinds
+    )  # a class of one's own is taken at its word
+    if headless or not isinstance(model, torch.nn.Module) or getattr(config, "is_encoder_decoder", config is None):
+        raise ArgumentError(
+            f"model: got a {kinds[0].__name__}, must be an encoder with a classification head "
+            "(...ForSequenceClassification), a folder or a hub name"
+        )
+    for name, one in (("model", model), ("adapler", reducer)):
+        if one is not None and (low := {p.dtype for p in one.parameters() if p.dtype in HALF}):
+            kind = str(min(low, key=str)).removeprefix("torch.")  # what is computed would be called float32
+            raise ArgumentError(f"{name}: its weights are {kind}; give it in float32, and dtype='bfloat16' for speed")
+    if reducer is not None:
+        _check_fit(model, reducer)
+    place = given[0] if device == "auto" and given else choose_device(device)
+    for one in (model, reducer):
+        if one is not None:
+            one.to(place)
+    if tokenizer is None:
+        tokenizer = named or getattr(reducer, "name_or_path", "") or getattr(model, "name_or_path", "")
+        if not tokenizer:
+            raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
+    if isinstance(tokenizer, str | os.PathLike):
+        tokenizer = load_tokenizer(_name(tokenizer), words=words)
+    return model, reducer, tokenizer
+
+
+def gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
+    """The model's index of each document's label.
+
+    Raises ArgumentError where the names do not tell, and for a model that does not choose one of several labels.
+    """
+    if hasattr(model.config, "num_labels"):  # a class of one's own is taken at its word
+        check_task(model.config)
+    # Predictions go by id2label; label2id is another dictionary, which need not agree.
+    names = [str(name) for _, name in sorted((int(index), name) for index, name in model.config.id2label.items())]
+    indices = match_labels(list(corpus.labels), names)
+    if indices is None:
+        raise ArgumentError(
+            f"{corpus.name}: its labels, {', '.join(corpus.labels)}, are not the model's: {', '.join(names)}"
+        )
+    known = dict(zip(corpus.labels, indices, strict=True))
+    return [known[example.label] for example in examples]
+
+
+def input_length(model: Any, wanted: int | None) -> int:
+    """`wanted`, or MAX_LENGTH as far as the model goes; ArgumentError for more than it takes."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None or positions < 1:  # XLNet says -1
+        return wanted or MAX_LENGTH
+    for name, module in model.named_modules():
+        # RoBERTa counts positions from padding_idx + 1
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            positions -= module.padding_idx + 1
+            break
+    if wanted is not None and wanted > positions:
+        raise ArgumentError(f"max_length: got {wanted}, {type(model).__name__} takes at most {positions} tokens")
+    return min(wanted or MAX_LENGTH, int(positions))
+
+
+def is_adapler(model: Any) -> bool:
+    """Whether an object, a folder or a hub name is an AdapLeR model. Raises CheckpointError if there is none."""
+    if isinstance(model, str | os.PathLike):
+        return bool(read_config(_name(model)).model_type == "adapler")
+    return isinstance(uncompiled(model), AdapLeRForSequenceClassification)
+
+
+def load_classifier(name: str) -> Any:
+    """A fine-tuned classifier in float32, of any architecture; of an AdapLeR model its backbone. Raises CheckpointError
+    for an encoder without a trained head, a regression or a multi-label classifier, or weights that are not finite."""
+    if is_adapler(name):
+        return AdapLeRForSequenceClassification.from_pretrained(name).backbone
+    return load_any_classifier(name)
+
+
+def _name(source: str | os.PathLike[str]) -> str:
+    source = source if isinstance(source, str) else Path(source)
+    name = os.fspath(source)
+    return os.path.expanduser(name) if is_local(source) else name
+
+
+def _check_fit(model: Any, adapler: Any) -> None:
+    mine = (model.config.num_hidden_layers, model.config.vocab_size, dict(model.config.id2label))
+    theirs = (adapler.config.num_hidden_layers, adapler.backbone.config.vocab_size, dict(adapler.config.id2label))
+    for what, one, other in zip(("layers", "vocabulary entries", "labels"), mine, theirs, strict=True):
+        if one != other:
+            raise ArgumentError(f"model and adapler do not fit: the model has {what} {one}, AdapLeR {other}")
+
+
+# ---- Scores
 
 Arrays = dict[str, NDArray[Any]]
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,7 +535,7 @@ def code_hash() -> str:
     digest = hashlib.sha256(f"{torch.__version__} {transformers.__version__}".encode())
     folders = [ROOT / "adapler", ROOT / "analysis" / "scores", ROOT / "analysis" / "metrics"]
     files = [path for folder in folders for path in folder.rglob("*.py")]
-    for path in sorted([*files, *(ROOT / "analysis" / name for name in ("alignment.py", "faithfulness.py"))]):
+    for path in sorted([*files, *(ROOT / "analysis" / name for name in ("corpus.py", "faithfulness.py"))]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

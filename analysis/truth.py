@@ -42,7 +42,8 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.decomposition import PREDICTED, working_copy
 from adapler.errors import ArgumentError
 from adapler.options import option, parse, record, user_errors
-from analysis.corpus import annotator_masks, load_corpus
+from analysis.corpus import load_corpus
+from analysis.marks import annotator_masks
 from analysis.metrics import plausibility as pl
 from analysis.metrics import truth
 from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, Versions, soft_rows

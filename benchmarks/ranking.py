@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.evaluate import evaluate
+from analysis.rationale_eval import evaluate
 
 METHODS = ("cp", "cp_carried", "saliency")
 METRICS = ("average_precision", "roc_auc")

@@ -45,7 +45,7 @@ def reference_pages() -> dict[str, str]:
     from adapler.predict import PredictOptions, predict_file
     from adapler.training.config import RunConfig
     from adapler.training.pipeline import run
-    from analysis import loading, rationale_eval
+    from analysis import rationale_eval
     from analysis.explanation import Explanation
     from analysis.metrics import plausibility
     from analysis.one_text import explain
@@ -69,7 +69,7 @@ def reference_pages() -> dict[str, str]:
     found += _members("RationaleReport", RationaleReport)
     found += [("analysis.scores.scoring_method", scoring_method)]
     found += [("analysis.scores.Batch", base.Batch), ("analysis.scores.LayerScores", base.LayerScores)]
-    found += [("analysis.loading.load_corpus", loading.load_corpus)]
+    found += [("analysis.load_corpus", analysis.load_corpus)]
     found += [("adapler.eraser.read_corpus", read_corpus)]
     found += _functions(plausibility)
     tests = (bootstrap_intervals, paired_permutation_test, holm, compare)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from adapler import AdapLeRForSequenceClassification
-from analysis.alignment import align, collate
+from analysis.corpus import align, collate
 from analysis.scores import Batch
 
 GOOD = ["a", "superb", "and", "moving", "film", ",", "unforgettable", "."]

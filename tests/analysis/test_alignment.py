@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from adapler.errors import ArgumentError, DataError
-from analysis.alignment import (
+from analysis.corpus import (
     TRUNCATIONS,
     WindowScores,
     aggregate,

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import faithfulness, plan, scoring
-from analysis.alignment import align
+from analysis import faithfulness, rationale_eval, scoring
+from analysis.corpus import align
 from analysis.scores import get_method
-from analysis.scoring import ScoreFile, file_name, model_hash, window_key
-from analysis.settings import Settings
+from analysis.scoring import ScoreFile, Settings, file_name, model_hash, window_key
 from tests.analysis.conftest import GOOD, Document
 from tests.analysis.test_evaluate import films, run, same
 
@@ -122,7 +121,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has(
     adapler_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, options = films(tmp_path / "films"), {"methods": ["saliency"], "cache": tmp_path / "cache"}
-    monkeypatch.setattr(plan, "CHUNK_TOKENS", 25)
+    monkeypatch.setattr(rationale_eval, "CHUNK_TOKENS", 25)
     put, calls = ScoreFile.put, []
 
     def stopped(*args: Any) -> Any:

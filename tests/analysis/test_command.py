@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from analysis import corpus, loading, rationale_eval
+from analysis import corpus, rationale_eval, scoring
 from tests.analysis.test_evaluate import films
 from tests.conftest import run_command
 
@@ -67,7 +67,7 @@ def test_without_arguments_the_embedded_checkpoint_and_the_sample(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loading, "DEFAULT_ADAPLER", adapler_folder)
+    monkeypatch.setattr(scoring, "DEFAULT_ADAPLER", adapler_folder)
     monkeypatch.setattr(corpus, "DEFAULT_DATA", (tmp_path / "movies", corpus.SAMPLE))
     assert command("--methods", "random", "--no-figures", "--limit", 2, "--max-length", 24) == 0
     assert "the embedded sample" in capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_without_arguments_the_embedded_checkpoint_and_the_sample(
 def test_saved_scores_alone_load_no_model(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "load_models", lambda *_, **__: pytest.fail("a model is loaded"))
+    monkeypatch.setattr(scoring, "load_models", lambda *_, **__: pytest.fail("a model is loaded"))
     row = {"annotation_id": "neg_0", "rationales": [{"docid": "neg_0", "soft_rationale_predictions": list(range(8))}]}
     (tmp_path / "mine.jsonl").write_text(json.dumps(row))
     options = ["--data", data, "--methods", "none", "--predictions", tmp_path / "mine.jsonl", "--no-figures"]

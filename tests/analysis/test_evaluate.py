@@ -17,16 +17,14 @@ from scipy.stats import spearmanr
 from adapler.eraser import EraserCorpus, EraserExample, read_corpus
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.flops import adapler_flops, backbone_flops
-from analysis import loading, plan, rationale_eval
-from analysis.alignment import align, collate
-from analysis.corpus import load_corpus
-from analysis.evaluate import Pictures, evaluate
+from analysis import rationale_eval, scoring
+from analysis.corpus import align, collate, load_corpus
 from analysis.faithfulness import version_types
 from analysis.metrics import plausibility as pl
-from analysis.plan import Plan
+from analysis.rationale_eval import Pictures, Plan, evaluate
 from analysis.scores import get_method
 from analysis.scores.base import adapler_pass
-from analysis.settings import Settings
+from analysis.scoring import Settings
 from tests.analysis.conftest import BAD, GOOD, tiny_bert
 from tests.conftest import tiny_classifier
 
@@ -156,7 +154,7 @@ def test_predictions_lengths_and_speedup(report: Any, reducer: Any, tiny_tokeniz
 def test_values_do_not_depend_on_batches_and_chunks(
     report: Any, adapler_folder: Path, data: Path, budget: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "CHUNK_TOKENS", chunk)
+    monkeypatch.setattr(rationale_eval, "CHUNK_TOKENS", chunk)
     other = run(adapler_folder, data, token_budget=budget)
     same(other, report)
     assert other.meta["documents"] == report.meta["documents"]
@@ -254,7 +252,7 @@ def test_logits_that_are_no_numbers_are_no_accuracy(data: Path, reducer: Any, ti
 
 @pytest.mark.parametrize(("family", "longest"), [("bert", 40), ("roberta", 38), ("electra", 40), ("distilbert", 40)])
 def test_the_default_length_fits_every_family(family: str, longest: int, tiny_tokenizer: Any) -> None:
-    assert loading.input_length(tiny_classifier(family), None) == longest
+    assert scoring.input_length(tiny_classifier(family), None) == longest
 
 
 def test_bfloat16_stays_close(report: Any, adapler_folder: Path, data: Path) -> None:
@@ -268,7 +266,7 @@ def test_rationale_windows_are_averaged(adapler_folder: Path, data: Path, tiny_t
     assert result.meta["coverage"]["rationale_words_lost"] == 0
     assert result.meta["windows"] == {"total": 7, "skipped_in_scored_documents": 0}
     windows = align(example(data, "pos_long"), tiny_tokenizer, max_length=24, truncation="rationale-windows").windows
-    classifier = loading.load_models(None, adapler_folder)[0]
+    classifier = scoring.load_models(None, adapler_folder)[0]
     chosen = result.frame.query("document == 'pos_long' and layer == 1 and metric == 'average_precision'")
     for window, found in zip(windows, chosen.sort_values("unit")["value"], strict=True):
         scores = get_method("saliency")(classifier, collate([window], pad_token_id=5)).scores[0, 1].double().numpy()
@@ -291,7 +289,7 @@ def test_all_windows_are_stitched(adapler_folder: Path, data: Path, tiny_tokeniz
     assert result.meta["coverage"]["words_lost"] == 0
     windows = align(example(data, "pos_long"), tiny_tokenizer, max_length=24, truncation="all-windows").windows
     total = sum(map(len, windows))
-    classifier, reducer, _ = loading.load_models(None, adapler_folder)
+    classifier, reducer, _ = scoring.load_models(None, adapler_folder)
     labels, scores, logits, present = [], [], [], 0
     for window in windows:
         batch = collate([window], pad_token_id=5)
@@ -315,7 +313,7 @@ def test_word_aggregation(adapler_folder: Path, data: Path, tiny_tokenizer: Any)
     result = run(adapler_folder, data, aggregation="sum", methods=["saliency"])
     document = example(data, "neg_1")
     (window,) = align(document, tiny_tokenizer, max_length=24).windows
-    classifier = loading.load_models(None, adapler_folder)[0]
+    classifier = scoring.load_models(None, adapler_folder)[0]
     scores = get_method("saliency")(classifier, collate([window], pad_token_id=5)).scores[0, 0].double().numpy()
     by_word = np.array([scores[window.words == word].sum() for word in range(len(document.words))])
     expected = pl.average_precision(document.rationale(), by_word)
@@ -402,7 +400,7 @@ def test_a_split_without_any_rationale_and_metrics_that_need_none(adapler_folder
 
 
 def test_the_size_of_rationales_is_measured_on_another_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MEASURED", 2)
+    monkeypatch.setattr(rationale_eval, "MEASURED", 2)
     for split, marks in {"test": [1, 1, 1, 0], "val": [1, 0, 0, 0]}.items():
         rows = [{"id": f"{split}{i}", "tokens": list("abcd"), "label": 0, "rationale": marks} for i in range(4)]
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -429,7 +427,7 @@ def test_what_the_classifier_says_of_a_written_rationale(
     row = next(one for one in map(json.loads, lines) if one["annotation_id"] == "neg_1")
     document = example(data, "neg_1")
     (window,) = align(document, tiny_tokenizer, max_length=24).windows
-    classifier = loading.load_models(None, adapler_folder)[0]
+    classifier = scoring.load_models(None, adapler_folder)[0]
     hard = np.zeros(len(document.words), dtype=bool)
     for span in row["rationales"][0]["hard_rationale_predictions"]:
         hard[span["start_token"] : span["end_token"]] = True

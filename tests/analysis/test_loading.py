@@ -21,7 +21,7 @@ from transformers import (
 
 from adapler.errors import ArgumentError, CheckpointError
 from analysis import explain, rationale_eval
-from analysis.loading import is_adapler, load_classifier, load_models
+from analysis.scoring import is_adapler, load_classifier, load_models
 from tests.analysis.conftest import tiny_bert
 from tests.conftest import tiny_adapler
 

@@ -10,7 +10,7 @@ import pytest
 from adapler.data import load_task
 from adapler.eraser import queries_differ, read_corpus
 from adapler.text import encode_dataset
-from analysis.alignment import align
+from analysis.corpus import align
 from tests.adapler.data.corpora import evidence, files_of, row, rows, write
 
 # As in MultiRC: several examples ask different things of one document.
