@@ -22,6 +22,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -50,13 +51,9 @@ def target_weights(
     Args:
         target: "predicted", "gold" (from `labels`), the name of a class in any case, its index, or a contrast:
             "contrast" (of the predicted class), "contrast:gold", "contrast:NAME", "contrast:INDEX".
-            A tensor (B,) of class indices is taken as it is.
+            A tensor (B,) of class indices is taken as it is. ArgumentError for another class, or "gold" without labels.
         logits: (B, C), of the input as it is.
-        labels: (B,) gold class indices, read for "gold" only.
-        id2label: the model's names, `config.id2label`.
-
-    Raises:
-        ArgumentError: a name or index that is not the model's, "gold" without labels.
+        labels: (B,) gold class indices.
     """
     logits = logits.detach()
     name, contrast = _parts(target) if isinstance(target, str) else (target, False)
@@ -180,11 +177,8 @@ def gradients_of(value: Tensor, by: Sequence[Tensor], *, model: Any, what: str) 
 
 
 def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> Any:
-    """The output of a working copy with attention weights, per layer (B, H, N, N).
-
-    Raises:
-        ArgumentError: the model returns no weights, or not one from each token to each token (Longformer, YOSO).
-    """
+    """The output of a working copy with attention weights, per layer (B, H, N, N). ArgumentError for a model that
+    returns none, or not one from each token to each token (Longformer, YOSO)."""
     twin.set_attn_implementation("eager")
     output = twin(**inputs, output_attentions=True, **options)
     tokens = tuple(inputs["input_ids"].shape[1:] * 2)  # (N, N)
@@ -195,47 +189,6 @@ def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> An
             f"{tokens[0]}, {tokens[1]}); methods that read attention cannot run on it"
         )
     return output
-
-
-def checked_layers(classifier: PreTrainedModel, layers: Sequence[int] | None) -> list[int]:
-    """The requested layers, all for None; ArgumentError for an empty, repeated or unknown layer."""
-    number = len(view(classifier).layers)
-    asked = list(range(number) if layers is None else layers)
-    if not asked or len(set(asked)) < len(asked) or not all(layer in range(number) for layer in asked):
-        raise ArgumentError(f"layers: {asked} are not distinct layers from 0 to {number - 1}")
-    return asked
-
-
-def layer_saliency(
-    classifier: PreTrainedModel,
-    batch: Mapping[str, Tensor],
-    *,
-    target: Target | Tensor,
-    layers: Sequence[int] | None = None,
-) -> Tensor:
-    """Saliency of every token at the input of layers; see `token_relevance`, and there for errors.
-
-    Args:
-        classifier, batch, layers: see token_relevance; the backward pass ends at the lowest of these layers.
-        target: or class indices (B,).
-
-    Returns:
-        (B, K, N) float32, 0 at padding, and 0 in a layer where nothing has a gradient.
-    """
-    asked = checked_layers(classifier, layers)
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
-    with differentiable(classifier) as twin:
-        output = twin(**inputs, output_hidden_states=True)  # logits (B, C)
-        value = (output.logits * _weights(classifier, target, batch.get("labels"))(output.logits)).sum()
-        hidden = [output.hidden_states[layer] for layer in asked]  # K times (B, N, D)
-        gradients = torch.autograd.grad(value, hidden)
-    scores = torch.stack(
-        [(g.float() * h.float()).norm(dim=-1) for g, h in zip(gradients, hidden, strict=True)], dim=1
-    ).detach()  # (B, K, N)
-    mask = batch.get("attention_mask")
-    if mask is not None:
-        scores = scores * mask[:, None, :]
-    return scores / scores.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def attention_gradient_maps(
@@ -305,8 +258,7 @@ def decompose(
     """The decomposition at the input of every layer, in one forward and one backward pass.
 
     Args:
-        model: a transformers sequence classifier.
-        inputs: input_ids (B, N), attention_mask (B, N), and whatever else it takes.
+        inputs: input_ids (B, N), attention_mask (B, N), and whatever else the classifier takes.
         weigh: logits (B, C) -> their weights (B, C) in the value, see target_weights.
         softmax: False holds attention's probabilities constant (DecompX). True lets the gradient through them, and
             halves it at each product of two states, as both have a part in it (AttnLRP); then it is complete no more.
@@ -434,7 +386,6 @@ def removal_guide(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, p
     found: mode, gradients and parameters.
 
     Args:
-        classifier: a fine-tuned classifier of a supported family.
         batch: input_ids (B, N), attention_mask (B, N), labels (B,), and whatever else the classifier takes.
         points: layers whose inputs the h^w are; ArgumentError where there is no layer after the last.
     """
@@ -459,7 +410,6 @@ def reference_layer(layers: int, *, points: Sequence[int]) -> int:
 
 
 Kind = Literal["saliency", "attention_gradient", "decomposition"]
-KINDS: tuple[Kind, ...] = ("saliency", "attention_gradient", "decomposition")
 
 
 def token_relevance(
@@ -467,7 +417,7 @@ def token_relevance(
     batch: Mapping[str, Tensor],
     *,
     kind: Kind,
-    target: Target,
+    target: Target | Tensor,
     layers: Sequence[int] | None = None,
 ) -> Tensor:
     """The share of each token that enters a layer in what the classifier says.
@@ -481,35 +431,32 @@ def token_relevance(
     last two. The model is left as found.
 
     Args:
-        classifier: a transformers sequence classifier of a supported family.
-        batch: input_ids (B, N), attention_mask (B, N), and whatever else the classifier takes; labels (B,) for a target
-            about the gold class.
-        kind: the method.
+        batch: input_ids (B, N), and whatever else the classifier takes; labels (B,) for a target about the gold class.
         target: which logit, or contrast of logits, the value is; see target_weights.
-        layers: K different layers, from 0. Default: all.
+        layers: K different layers, from 0. Default: all. ArgumentError for others.
 
     Returns:
         (B, K, N) float32, each row sums to 1; 0 at padding, and 0 in a row without anything above 0.
-
-    Raises:
-        ArgumentError: another kind; a target or layer that the model does not have.
     """
+    number = len(view(classifier).layers)
+    asked = list(range(number) if layers is None else layers)
+    if not asked or len(set(asked)) < len(asked) or not all(layer in range(number) for layer in asked):
+        raise ArgumentError(f"layers: {asked} are not distinct layers from 0 to {number - 1}")
+    inputs, names = {k: v for k, v in batch.items() if k != "labels"}, getattr(classifier.config, "id2label", None)
+    weigh = partial(target_weights, target, labels=batch.get("labels"), id2label=names)
     if kind == "saliency":
-        return layer_saliency(classifier, batch, target=target, layers=layers)
-    asked = checked_layers(classifier, layers)
-    if kind not in KINDS:
-        raise ArgumentError(f"kind: {kind!r} is not one of {', '.join(KINDS)}")
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
-    weigh = _weights(classifier, target, batch.get("labels"))
-    if kind == "attention_gradient":
-        maps, _ = attention_gradient_maps(classifier, inputs, weigh=weigh)
-        relevance = accumulated(maps)  # (B, L, N)
+        with differentiable(classifier) as twin:
+            output = twin(**inputs, output_hidden_states=True)  # logits (B, C)
+            value = (output.logits * weigh(output.logits)).sum()
+            hidden = [output.hidden_states[layer] for layer in asked]  # K times (B, N, D)
+            gradients = torch.autograd.grad(value, hidden)  # as far down as the lowest of the layers
+        found = [(g.float() * h.float()).norm(dim=-1) for g, h in zip(gradients, hidden, strict=True)]
+        relevance = torch.stack(found, dim=1).detach()  # (B, K, N)
+    elif kind == "attention_gradient":
+        relevance = accumulated(attention_gradient_maps(classifier, inputs, weigh=weigh)[0])[:, asked]
     else:
-        relevance = decompose(classifier, inputs, weigh=weigh).relevance
-    shares = relevance[:, asked].float().clamp_min(0) * batch["attention_mask"][:, None, :]  # (B, K, N)
+        relevance = decompose(classifier, inputs, weigh=weigh).relevance[:, asked]
+    shares = relevance.float().clamp_min(0)
+    if "attention_mask" in batch:
+        shares = shares * batch["attention_mask"][:, None, :]
     return shares / shares.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-
-
-def _weights(classifier: PreTrainedModel, target: Target | Tensor, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
-    names = getattr(classifier.config, "id2label", None)
-    return lambda logits: target_weights(target, logits, labels=labels, id2label=names)

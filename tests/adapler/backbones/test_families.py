@@ -23,7 +23,7 @@ from transformers import (
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
 from adapler.backbones import attention
 from adapler.backbones.attention import Segments, adapler_attention
-from adapler.backbones.decomposition import layer_saliency
+from adapler.backbones.decomposition import token_relevance
 from adapler.backbones.families import check_config, relative_bias, view
 from tests.conftest import HEADS, INNER, LAYERS, VOCABULARY, WIDTH, random_batch, tiny_classifier
 
@@ -223,7 +223,7 @@ def test_mpnet_counts_positions_from_one_padding_id_only() -> None:
 @pytest.mark.parametrize("family", ["mpnet", "modernbert"])
 def test_saliency_is_gradient_times_input(family: str) -> None:
     classifier, ids = tiny_classifier(family), random_batch([7])["input_ids"]
-    scores = layer_saliency(classifier, {"input_ids": ids}, target=1)
+    scores = token_relevance(classifier, {"input_ids": ids}, kind="saliency", target=1)
     states = classifier(ids, output_hidden_states=True)
     layers = states.hidden_states[:-1]
     gradients = torch.autograd.grad(states.logits[0, 1], layers)

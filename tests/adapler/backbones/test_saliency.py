@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,13 +9,14 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from adapler.backbones.decomposition import layer_saliency
+from adapler.backbones.decomposition import token_relevance
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
 from tests.adapler.model import reference
 from tests.conftest import LAYERS, random_batch, tiny_adapler, tiny_classifier
 
 SIZES = [9, 4, 1]
+saliency = partial(token_relevance, kind="saliency")
 
 
 def slow_saliency(classifier: Any, inputs: dict[str, Tensor], layer: int, label: int) -> Tensor:
@@ -40,7 +42,7 @@ def test_equals_slow_reference(family: str) -> None:
     batch = batch_for(family, SIZES)
     classifier = tiny_classifier(family)
     labels = torch.tensor([2, 0, 1])
-    scores = layer_saliency(classifier, batch, target=labels)
+    scores = saliency(classifier, batch, target=labels)
     for row, n in enumerate(SIZES):
         inputs = {name: value[row : row + 1, :n] for name, value in batch.items()}
         for layer in range(LAYERS):
@@ -53,19 +55,19 @@ def test_equals_slow_reference(family: str) -> None:
 
 def test_works_on_the_backbone_of_an_adapler_model() -> None:
     batch = random_batch(SIZES)
-    plain = layer_saliency(tiny_classifier(), batch, target="predicted")
-    assert_close(layer_saliency(tiny_adapler().backbone, batch, target="predicted"), plain, atol=1e-5, rtol=1e-3)
+    plain = saliency(tiny_classifier(), batch, target="predicted")
+    assert_close(saliency(tiny_adapler().backbone, batch, target="predicted"), plain, atol=1e-5, rtol=1e-3)
 
 
 def test_targets() -> None:
     classifier, batch = tiny_classifier(), random_batch(SIZES)
     with torch.no_grad():
         predicted = classifier(**batch).logits.argmax(-1)
-    by_index = layer_saliency(classifier, batch, target=predicted)
-    assert torch.equal(layer_saliency(classifier, batch, target="predicted"), by_index)
+    by_index = saliency(classifier, batch, target=predicted)
+    assert torch.equal(saliency(classifier, batch, target="predicted"), by_index)
     other = (predicted + 1) % 3
-    gold = layer_saliency(classifier, {**batch, "labels": other}, target="gold")
-    assert torch.equal(gold, layer_saliency(classifier, batch, target=other))
+    gold = saliency(classifier, {**batch, "labels": other}, target="gold")
+    assert torch.equal(gold, saliency(classifier, batch, target=other))
     assert (gold - by_index).abs().max() > 1e-3
 
 
@@ -87,9 +89,9 @@ class Products(TorchDispatchMode):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layers_that_are_asked_for_alone(family: str) -> None:
     classifier, batch = tiny_classifier(family), batch_for(family, SIZES)
-    every = layer_saliency(classifier, batch, target="predicted")
+    every = saliency(classifier, batch, target="predicted")
     for layers in ((0,), (2,), (2, 0), (1, 2)):
-        assert torch.equal(layer_saliency(classifier, batch, target="predicted", layers=layers), every[:, list(layers)])
+        assert torch.equal(saliency(classifier, batch, target="predicted", layers=layers), every[:, list(layers)])
 
 
 @pytest.mark.parametrize(("layer", "backward"), [(0, 3), (2, 1)])
@@ -98,7 +100,7 @@ def test_the_backward_pass_ends_at_the_lowest_layer_and_computes_no_gradient_of_
 ) -> None:
     classifier, batch = tiny_classifier(), random_batch([6, 6])
     with Products() as products:
-        layer_saliency(classifier, batch, target="predicted", layers=(layer,))
+        saliency(classifier, batch, target="predicted", layers=(layer,))
     per_layer, head = 6, 2  # dense layers
     assert products.forward == LAYERS * per_layer + head
     assert products.backward == backward * per_layer + head, "one product a dense layer: the gradient of its input"
@@ -108,7 +110,7 @@ def test_the_backward_pass_ends_at_the_lowest_layer_and_computes_no_gradient_of_
 def test_layers_that_the_model_does_not_have(layers: tuple[int, ...]) -> None:
     message = rf"^layers: \[{', '.join(map(str, layers))}\] are not distinct layers from 0 to 2$"
     with pytest.raises(ArgumentError, match=message):
-        layer_saliency(tiny_classifier(), random_batch(SIZES), target="predicted", layers=layers)
+        saliency(tiny_classifier(), random_batch(SIZES), target="predicted", layers=layers)
 
 
 def test_leaves_the_model_as_found() -> None:
@@ -122,9 +124,9 @@ def test_leaves_the_model_as_found() -> None:
     hooks = hooks_of(classifier)
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     with torch.no_grad():
-        scores = layer_saliency(classifier, batch, target="predicted")
+        scores = saliency(classifier, batch, target="predicted")
         assert not torch.is_grad_enabled()
-    assert_close(scores, layer_saliency(tiny_classifier(), batch, target="predicted"))  # dropout was off
+    assert_close(scores, saliency(tiny_classifier(), batch, target="predicted"))  # dropout was off
     assert [m.training for m in classifier.modules()] == modes
     assert [p.requires_grad for p in classifier.parameters()] == needs
     assert hooks_of(classifier) == hooks
@@ -137,7 +139,7 @@ def test_is_left_as_found_after_an_error() -> None:
     classifier = tiny_classifier().train()
     hooks = hooks_of(classifier)
     with pytest.raises(ArgumentError):
-        layer_saliency(classifier, random_batch(SIZES), target="gold")
+        saliency(classifier, random_batch(SIZES), target="gold")
     assert classifier.training
     assert hooks_of(classifier) == hooks
 
@@ -146,23 +148,23 @@ def test_is_left_as_found_after_an_error() -> None:
 def test_works_with_frozen_weights(family: str) -> None:
     batch = batch_for(family, SIZES)
     classifier = tiny_classifier(family)
-    expected = layer_saliency(classifier, batch, target="predicted")
+    expected = saliency(classifier, batch, target="predicted")
     classifier.requires_grad_(False)
-    assert_close(layer_saliency(classifier, batch, target="predicted"), expected)
+    assert_close(saliency(classifier, batch, target="predicted"), expected)
 
 
 def test_batch_mates_and_padding_do_not_matter() -> None:
     classifier, batch = tiny_classifier(), random_batch(SIZES)
-    scores = layer_saliency(classifier, batch, target="predicted")
+    scores = saliency(classifier, batch, target="predicted")
     for row, n in enumerate(SIZES):
-        single = layer_saliency(classifier, {k: v[row : row + 1, :n] for k, v in batch.items()}, target="predicted")
+        single = saliency(classifier, {k: v[row : row + 1, :n] for k, v in batch.items()}, target="predicted")
         assert_close(scores[row, :, :n], single[0], atol=1e-5, rtol=1e-3)
 
 
 def test_without_mask_every_token_is_real() -> None:
     classifier, batch = tiny_classifier(), random_batch([6, 6])
-    masked = layer_saliency(classifier, batch, target="predicted")
-    assert_close(layer_saliency(classifier, {"input_ids": batch["input_ids"]}, target="predicted"), masked)
+    masked = saliency(classifier, batch, target="predicted")
+    assert_close(saliency(classifier, {"input_ids": batch["input_ids"]}, target="predicted"), masked)
 
 
 @pytest.mark.parametrize(
@@ -180,4 +182,4 @@ def test_without_mask_every_token_is_real() -> None:
 )
 def test_errors(target: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        layer_saliency(tiny_classifier(), random_batch(SIZES), target=target)
+        saliency(tiny_classifier(), random_batch(SIZES), target=target)

@@ -9,7 +9,7 @@ import datasets
 import pytest
 import torch
 
-from adapler.backbones.decomposition import layer_saliency, token_relevance
+from adapler.backbones.decomposition import token_relevance
 from adapler.errors import DataError
 from adapler.training.config import TargetOptions
 from adapler.training.targets import _made_of, add_targets, compute_targets, load_targets
@@ -39,7 +39,8 @@ def test_targets_average_each_models_normalised_saliency(rows: datasets.Dataset)
     for row in range(len(rows)):
         inputs = {k: torch.tensor([rows[row][k]]) for k in ("input_ids", "attention_mask", "token_type_ids")}
         label = torch.tensor([LABELS[row]])
-        parts = [layer_saliency(tiny_classifier(seed=s), inputs, target=label)[0, 0] for s in (0, 1)]
+        asked: dict[str, Any] = {"kind": "saliency", "target": label}
+        parts = [token_relevance(tiny_classifier(seed=s), inputs, **asked)[0, 0] for s in (0, 1)]
         expected = ((parts[0] + parts[1]) / 2).tolist()
         assert targets[row]["targets"] == pytest.approx(expected, rel=1e-3, abs=1e-5)
         assert sum(targets[row]["targets"]) == pytest.approx(1, abs=1e-5)

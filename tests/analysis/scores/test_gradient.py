@@ -11,7 +11,7 @@ from captum.attr import LayerGradientXActivation, LayerIntegratedGradients
 from torch import Tensor, nn
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
-from adapler.backbones.decomposition import layer_saliency
+from adapler.backbones.decomposition import token_relevance
 from adapler.backbones.families import view
 from adapler.errors import ArgumentError
 from analysis.scores import Batch, get_method
@@ -60,10 +60,10 @@ def test_saliency_equals_captum_on_every_layer(family: str) -> None:
 
 def test_saliency_is_the_training_target() -> None:
     model, batch = tiny_classifier(), batch_for("bert")
-    expected = layer_saliency(model, batch.model_inputs(), target="predicted")
+    expected = token_relevance(model, batch.model_inputs(), kind="saliency", target="predicted")
     torch.testing.assert_close(get_method("saliency")(model, batch).scores, expected)
     assert batch.labels is not None
-    expected = layer_saliency(model, batch.model_inputs(), target=batch.labels)
+    expected = token_relevance(model, batch.model_inputs(), kind="saliency", target=batch.labels)
     torch.testing.assert_close(get_method("saliency_gold")(model, batch).scores, expected)
 
 
