@@ -67,7 +67,7 @@ class Segments:
 
     @cached_property
     def longest(self) -> int:
-        """Tokens of the longest sequence (on a GPU this waits for the device, once)."""
+        """Tokens of the longest sequence; waits as `sizes` does."""
         return max(self.sizes)
 
     @cached_property
@@ -77,10 +77,7 @@ class Segments:
 
     @property
     def single(self) -> bool:
-        """Whether the row is known to hold a single sequence, which takes fewer operations.
-
-        Not while a graph is exported, which is for any number of sequences.
-        """
+        """Whether the row is known to hold a single sequence; not while a graph for any number of them is exported."""
         return not torch.compiler.is_exporting() and self.lengths.shape[0] == 1
 
     @cached_property
@@ -118,11 +115,8 @@ class Segments:
         return values if self.single else values.index_select(0, self.owner)
 
     def by_length(self) -> tuple[Segments, Tensor, Tensor]:
-        """The same sequences, longest first, so that equally long ones are neighbours.
-
-        Returns:
-            The segments; (B,) the sequence that each of them was before; (T,) the token that each token was before.
-        """
+        """The same sequences, longest first, so that equally long ones are neighbours; (B,) the sequence that each of
+        them was before; (T,) the token that each token was before."""
         order = self.lengths.argsort(descending=True, stable=True)  # (B,)
         longest_first = Segments(self.lengths[order], bound=self.bound)
         moved = order[longest_first.owner]  # (T,) each token's sequence before
@@ -130,11 +124,7 @@ class Segments:
 
 
 def real_lengths(real: Tensor) -> Tensor:
-    """(B,) the number of real tokens of each row, from (B, N) bool.
-
-    Raises:
-        ArgumentError: a row without one; says which.
-    """
+    """(B,) the number of real tokens of each row, from (B, N) bool; ArgumentError for a row without one."""
     lengths = real.sum(-1)
     if bool((lengths == 0).any()):
         raise ArgumentError(f"attention_mask: row {int((lengths == 0).nonzero()[0])} has no real token")
@@ -225,15 +215,9 @@ def joined(parts: Sequence[Tensor], *, dim: int = 0) -> Tensor:
 def in_pieces(
     function: Callable[..., tuple[Tensor, ...]], *rows: Tensor, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, ...]:
-    """A function that treats every token alone, on `ROWS` tokens at a time where work is done in pieces.
-
-    Args:
-        function: tensors (1, t, ...) -> tensors (1, t, ...), for any t.
-        rows: its arguments, each (1, T, ...).
-        dtype: dtype of its products; default: that of the first argument. Autocast comes before both.
-
-    Returns:
-        Its results for all tokens, each (1, T, ...).
+    """A function that treats every token alone, (1, t, ...) -> (1, t, ...), on all rows (1, T, ...): `ROWS` tokens at a
+    time where work is done in pieces. `dtype` of its products is by default that of the first argument; autocast comes
+    before both.
     """
     if not computes_in_pieces(rows[0]):
         return function(*rows)
@@ -260,35 +244,31 @@ SHORT = 160
 def sdpa(
     query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
-    """SDPA of sequences of one length, (B, H, N, E), in the dtype whose gradient is fast (see `SHORT`)."""
-    if not _slow_gradient(query, key, value):
-        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    """SDPA of sequences of one length, (B, H, N, E)."""
+    attend = partial(scaled_dot_product_attention, scale=scale)
+    return _fast_gradient(lambda q, k, v, mask: attend(q, k, v, attn_mask=mask), query, key, value, mask)
+
+
+def _fast_gradient(
+    attend: Callable[..., Tensor], query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Attention, in float32 where its gradient is slow in half precision (see `SHORT`)."""
+    short = query.dtype in HALF and query.device.type == "cpu" and query.shape[-2] < SHORT
+    if not (short and (query.requires_grad or key.requires_grad or value.requires_grad)):
+        return attend(query, key, value, mask)
     mask = mask.float() if mask is not None and mask.is_floating_point() else mask
     with torch.autocast("cpu", enabled=False):
-        found = scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask, scale=scale)
-    return found.to(query.dtype)
-
-
-def _slow_gradient(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    if query.device.type != "cpu" or query.dtype not in HALF or query.shape[-2] >= SHORT:
-        return False
-    return query.requires_grad or key.requires_grad or value.requires_grad
+        return attend(query.float(), key.float(), value.float(), mask).to(query.dtype)
 
 
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
     """Attention within each of several sequences that lie one after the other in a single row. Differentiable.
 
+    query, key, value (1, H, T, E) -> (1, H, T, E); `scale` is a factor on q . k.
+
     On CUDA in half precision it is `varlen_attn`, a flash kernel for GPUs of compute capability 8.0 (Ampere) and
     above. On older GPUs and in other precisions it is padded SDPA. On a CPU it is one SDPA call for each run of
     neighbours of one length, which was faster than padding at every length measured.
-
-    Args:
-        query, key, value: (1, H, T, E).
-        segments: where the sequences begin and end.
-        scale: factor on q . k.
-
-    Returns:
-        (1, H, T, E).
     """
     if query.is_cuda:
         attend = _varlen_attention if _has_flash(query.dtype, query.device) else _padded_attention
@@ -313,14 +293,7 @@ def cls_attention(query: Tensor, hidden: Tensor, *, segments: Segments, key_bias
     With the key's weights multiplied into the query, and the value's into the result, this is what a layer computes
     for [CLS], without the keys and values of all tokens; see Family.last_layer.
 
-    Args:
-        query: (B, H, D) [CLS]'s query of each head, scale included.
-        hidden: (1, T, D).
-        segments: where the sequences begin and end.
-        key_bias: (1, T), added to the logits of each key.
-
-    Returns:
-        (B, H, D).
+    query (B, H, D), scale included, and hidden (1, T, D) -> (B, H, D); `key_bias` (1, T) is added to each key's logits.
     """
     bias = None if key_bias is None else key_bias[0]  # (T,)
     if query.is_cuda:
@@ -430,12 +403,8 @@ def adapler_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """The function that transformers calls in every layer; see the top of this file.
 
-    Args:
-        module, query, key, value, attention_mask, scaling, dropout: as in transformers.
-        key_bias, segments: see biased_attention and packed_attention.
-        positions: of the tokens in the input, which a sliding window needs.
-        sliding_window: tokens as far apart as this, or farther, do not see each other.
-        deterministic: of flash attention's own kernels; nothing here.
+    `positions` are the tokens' in the input, which a sliding window needs: tokens as far apart as it, or farther, do
+    not see each other. `deterministic` is of flash attention's own kernels; nothing here.
 
     Raises:
         ArgumentError: the layer asks for something that soft and hard removal do not compute: attention dropout, a
@@ -462,16 +431,8 @@ def adapler_attention(
     elif segments is not None:
         out = packed_attention(query, key, value, segments=segments, scale=scale)
     else:
-        options = {"scaling": scaling, "dropout": dropout, **kwargs}
-        if not _slow_gradient(query, key, value):
-            return cast(
-                tuple[Tensor, None], sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-            )
-        mask = attention_mask
-        mask = mask.float() if mask is not None and mask.is_floating_point() else mask
-        with torch.autocast("cpu", enabled=False):
-            out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **options)
-        return out.to(query.dtype), None
+        plain = partial(sdpa_attention_forward, module, scaling=scaling, dropout=dropout, **kwargs)
+        return _fast_gradient(lambda q, k, v, mask: plain(q, k, v, mask)[0], query, key, value, attention_mask), None
     return out.transpose(1, 2).contiguous(), None  # (B, N, H, E)
 
 
@@ -661,12 +622,8 @@ def received_attention(
     term: Callable[[Tensor], Tensor] | None = None,
     positions: Tensor | None = None,
 ) -> tuple[Tensor, Received]:
-    """`packed_attention` and all that each token received, in float32 or better. Differentiable in everything.
-
-    Args:
-        query, key, value, segments, scale: see packed_attention.
-        term, positions: for each pair of tokens, see pairwise_attention.
-    """
+    """`packed_attention` and all that each token received, in float32 or better. Differentiable in everything. `term`
+    and `positions`: see pairwise_attention."""
     groups = list(_groups(segments, heads=query.shape[1]))
     contexts, parts, begin = [], [], 0
     for (count, size), q, k, v in zip(groups, *(_sequences(x, groups) for x in (query, key, value)), strict=True):
@@ -683,7 +640,7 @@ def received_attention(
 
 
 def received_from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -> Received:
-    """Attention from [CLS] to each token of its sequence; arguments as for `received_attention`."""
+    """Attention from [CLS] to each token of its sequence."""
     first = query.index_select(2, segments.first) * scale  # (1, H, B, E)
     of_cls = torch.split(first[0], [count for count, _ in segments.runs], dim=1)
     found = []

@@ -45,37 +45,22 @@ class Family:
 
     None of transformers' code is copied or changed. A kind whose layers need the tokens' positions (rotary or relative
     ones) overrides `layer`, and `last_layer` if it can; until then its last layer runs whole.
-
-    Attributes:
-        base: name of the encoder inside the classifier.
-        layers_path: attribute path from the encoder to its list of layers.
-        pooler_path: attribute path from the classifier to the dense layer between [CLS] and the labels.
-        attention_dropout, inner_size, activation: names of the configuration's attention dropout, feed-forward width
-            and activation.
-        positions_after_padding: whether the first position is padding_idx + 1 (RoBERTa) and not 0.
-        position_embeddings: whether the embeddings take positions.
-        gated: whether the feed-forward network has a gate, a third matrix as large as the other two.
-        implementation: attention implementation of the configuration; "eager" for layers with attention code of their
-            own.
-        projections: attribute paths from a layer to its query, key and value.
-        classifier, config, encoder, layers: of the classifier in view.
     """
 
+    # Attribute paths: from the classifier to the encoder and to the dense layer between [CLS] and the labels, from the
+    # encoder to its list of layers, from a layer to its query, key and value.
     base: ClassVar[str]
-    layers_path: ClassVar[str] = "encoder.layer"
     pooler_path: ClassVar[str]
+    layers_path: ClassVar[str] = "encoder.layer"
+    projections: ClassVar[tuple[str, ...]] = ("attention.self.query", "attention.self.key", "attention.self.value")
+    # Names of the configuration's fields; inner_size is the feed-forward width.
     attention_dropout: ClassVar[str] = "attention_probs_dropout_prob"
     inner_size: ClassVar[str] = "intermediate_size"
     activation: ClassVar[str] = "hidden_act"
-    positions_after_padding: ClassVar[bool] = False
-    position_embeddings: ClassVar[bool] = True
-    gated: ClassVar[bool] = False
-    implementation: ClassVar[str] = ATTENTION
-    projections: ClassVar[tuple[str, str, str]] = (
-        "attention.self.query",
-        "attention.self.key",
-        "attention.self.value",
-    )
+    positions_after_padding: ClassVar[bool] = False  # whether the first position is padding_idx + 1 (RoBERTa), not 0
+    position_embeddings: ClassVar[bool] = True  # whether the embeddings take positions
+    gated: ClassVar[bool] = False  # whether the feed-forward network has a gate, a matrix as large as the other two
+    implementation: ClassVar[str] = ATTENTION  # "eager" for layers with attention code of their own
 
     def __init__(self, classifier: PreTrainedModel) -> None:
         self.classifier: Any = classifier
@@ -83,7 +68,7 @@ class Family:
         self.encoder: Any = getattr(classifier, self.base)
         self.layers: nn.ModuleList = attrgetter(self.layers_path)(self.encoder)
 
-    # What a kind may do in its own way
+    # ---- what a kind may do in its own way
 
     @classmethod
     def check(cls, config: Any) -> None:
@@ -132,7 +117,7 @@ class Family:
         flops: Tensor = one + lengths * attention
         return flops
 
-    # The same for all
+    # ---- the same for all
 
     @property
     def pooler(self) -> nn.Linear:
@@ -165,14 +150,10 @@ class Family:
         """Run one layer.
 
         Args:
-            index: of the layer, from 0.
-            hidden: (B, n, D), the tokens that enter the layer; one packed row (1, T, D) in hard removal.
-            positions: (B, n) the tokens' positions in the input, before any token was removed. Absolute positions
+            hidden: (1, T, D), the packed row of the tokens that enter the layer; the result has its shape.
+            positions: (1, T) the tokens' positions in the input, before any token was removed. Absolute positions
                 were added to the embeddings; only relative and rotary positions are computed from this.
             attention: keyword arguments for `adapler_attention`: `segments`, `key_bias`.
-
-        Returns:
-            Shape of hidden.
         """
         layer = self.layers[index]
         plain = attention.keys() == {"segments"} and self.config._attn_implementation == ATTENTION
@@ -299,7 +280,6 @@ class Bert(Family):
     pooler_path = "bert.pooler.dense"
 
     def labels(self, cls: Tensor) -> Tensor:
-        """See Family.labels."""
         logits: Tensor = self.classifier.classifier(self.classifier.dropout(self.encoder.pooler(cls[:, None])))
         return logits
 
@@ -338,18 +318,15 @@ class DistilBert(Family):
     projections = ("attention.q_lin", "attention.k_lin", "attention.v_lin")
 
     def labels(self, cls: Tensor) -> Tensor:
-        """See Family.labels."""
         hidden = torch.relu(self.classifier.pre_classifier(cls))
         logits: Tensor = self.classifier.classifier(self.classifier.dropout(hidden))
         return logits
 
     def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
-        """See Family.attention_output."""
         output: Tensor = layer.sa_layer_norm(layer.attention.out_lin(context) + states)
         return output
 
     def feed_forward(self, layer: Any, states: Tensor) -> Tensor:
-        """See Family.feed_forward."""
         output: Tensor = layer.output_layer_norm(layer.ffn(narrowed(states, layer.ffn.lin1)) + states)
         return output
 
@@ -370,17 +347,12 @@ class MPNet(Family):
 
     @classmethod
     def check(cls, config: Any) -> None:
-        """Raise ArgumentError for another padding id than 1: transformers' MPNet counts positions from 1 whatever its
-        configuration says."""
         if config.pad_token_id != 1:
+            # transformers' MPNet counts positions from 1, whatever its configuration says.
             raise ArgumentError(f"pad_token_id: {config.pad_token_id!r} is not 1, which MPNet's positions begin after")
 
     def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
-        """See Family.layer.
-
-        Raises:
-            ArgumentError: attention dropout, which the attention of soft and hard removal does not have.
-        """
+        """See Family.layer; ArgumentError for attention dropout, which soft and hard removal do not have."""
         layer: Any = self.layers[index]
         parts = layer.attention.attn
         if parts.training and parts.dropout.p:
@@ -404,29 +376,21 @@ class MPNet(Family):
         return run(hidden)
 
     def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
-        """See Family.attention_output."""
         mixed = layer.attention.attn.o(context)
         output: Tensor = layer.attention.LayerNorm(layer.attention.dropout(mixed) + states)
         return output
 
     def hold_pairwise(self) -> None:
-        """See Family.hold_pairwise: the biases by relative position stay as they are."""
         self.encoder.encoder.relative_attention_bias.requires_grad_(False)
 
     def pairwise(self, positions: Tensor) -> dict[str, Any]:
-        """See Family.pairwise."""
         return {"term": partial(relative_bias, self.encoder.encoder), "positions": positions}
 
 
 def relative_bias(encoder: Any, distance: Tensor) -> Tensor:
-    """MPNet's bias of each head by relative position, learned for buckets of distances.
+    """The bias of each head by relative position, learned for buckets of distances by transformers' MPNetEncoder.
 
-    Args:
-        encoder: transformers' MPNetEncoder, which has the buckets and their biases.
-        distance: (B, N, N) key's position minus query's.
-
-    Returns:
-        (B, H, N, N).
+    distance (B, N, N), key's position minus query's -> (B, H, N, N).
     """
     reach = int(encoder.config.max_position_embeddings)
     steps = torch.arange(-reach, reach + 1, device=distance.device)
@@ -452,17 +416,14 @@ class ModernBert(Family):
     gated = True
 
     def labels(self, cls: Tensor) -> Tensor:
-        """(B, D), pooled -> logits (B, C)."""
         logits: Tensor = self.classifier.classifier(self.classifier.drop(self.classifier.head(cls)))
         return logits
 
     def feed_forward(self, layer: Any, states: Tensor) -> Tensor:
-        """See Family.feed_forward."""
         output: Tensor = states + layer.mlp(narrowed(layer.mlp_norm(states), layer.mlp.Wi))
         return output
 
     def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
-        """See Family.layer."""
         layer: Any = self.layers[index]
         rotary = self.encoder.rotary_emb(hidden, positions, layer.attention_type)
         with own_formats(layer, hidden):
@@ -474,7 +435,6 @@ class ModernBert(Family):
     def attention_half(
         self, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
     ) -> tuple[Tensor, Received]:
-        """See Family.attention_half."""
         layer: Any = self.layers[index]
         part, reach = layer.attn, layer.attn.sliding_window
         read = narrowed(layer.attn_norm(hidden), part.Wqkv)
@@ -506,8 +466,6 @@ class ModernBert(Family):
         pooled: Tensor = total / count[:, None]
         return pooled[None]
 
-
-# ---- by model type
 
 SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves
 
