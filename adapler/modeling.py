@@ -50,16 +50,11 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
             Predictors and no eta, and the four arguments above do not count.
         policy_options: numbers of the policy, by name; default: its own. AdapLeR's is first_layer, see
             `adapler.policies.adapler.FirstLayer`.
-
-    Raises:
-        ArgumentError: a value is out of its range.
     """
 
     model_type = "adapler"
     sub_configs = {"backbone_config": AutoConfig}
-    keys_to_ignore_at_inference = (
-        "contribution_scores retention_mask log_scores log_presence head_states bars".split()
-    )  # fmt: skip
+    keys_to_ignore_at_inference = "contribution_scores retention_mask log_scores log_presence head_states bars".split()
 
     backbone_config: PretrainedConfig | dict[str, Any] | None = None
     predictor: str = "mlp"
@@ -208,8 +203,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         Raises:
             CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
                 choose one of several labels (regression, multi-label).
-            ArgumentError: unsupported kind of backbone, a fine-tuned head with another number of labels, or an option
-                that is none.
+            ArgumentError: unsupported kind of backbone, or a fine-tuned head with another number of labels.
         """
         hub: Any = {name: options.pop(name) for name in HubArguments.__annotations__ if name in options}
         if unknown := sorted(options.keys() - OWN_FIELDS):

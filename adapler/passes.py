@@ -77,14 +77,11 @@ class Row:
     """The tokens that are left of a batch, one sequence after the other, and their states.
 
     Args:
-        backbone: the plain classifier.
         input_ids, mask: (B, N) ids, and 1 for real tokens; ArgumentError for a row without one.
         positions: (B, N) or (1, N) position of each token.
-        token_type_ids: (B, N), for backbones that have them.
         grouped: whether equally long sequences become neighbours, which saves attention calls on a CPU.
 
     Attributes:
-        family: the backbone in view.
         packed: where each sequence lies, and where each token stood in the padded batch: what a policy sees.
         sequence: (B,) the batch's row of each sequence.
         positions: (1, T) each token's position in the input.
@@ -115,12 +112,10 @@ class Row:
 
     @property
     def segments(self) -> Segments:
-        """Boundaries of the sequences."""
         return self.packed.segments
 
     @property
     def place(self) -> Tensor:
-        """(T,) where each token stood in the padded batch, counted over all of it."""
         return self.packed.place
 
     def _group(self, segments: Segments) -> tuple[Segments, Tensor | None]:
@@ -146,12 +141,11 @@ class Row:
     def run(self, index: int, *, key_bias: Tensor | None = None) -> Tensor:
         """The states after a layer, (1, T, D); `key_bias` (1, T) is added to each key's logits. The last layer runs for
         what the head reads only, (1, B, D)."""
-        attention = (
-            {"segments": self.segments} if key_bias is None else {"segments": self.segments, "key_bias": key_bias}
-        )
-        if index == self.layers - 1:
-            return self.family.last_layer(self.hidden, positions=self.positions, **attention)
-        return self.family.layer(index, self.hidden, positions=self.positions, **attention)
+        given: dict[str, Any] = {"positions": self.positions, "segments": self.segments}
+        if key_bias is not None:
+            given["key_bias"] = key_bias
+        last = index == self.layers - 1
+        return self.family.last_layer(self.hidden, **given) if last else self.family.layer(index, self.hidden, **given)
 
     def spread(self, values: Tensor, *, fill: float) -> Tensor:
         """(T,) values at the places that the tokens have in the padded input, (B, N); `fill` elsewhere."""
@@ -161,11 +155,7 @@ class Row:
 def plain_pass(
     backbone: PreTrainedModel, *, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """All layers on all tokens, packed.
-
-    Args:
-        backbone: a plain classifier whose attention is that of its family, as in AdapLeRForSequenceClassification.
-        input_ids, mask, token_type_ids: see Row.
+    """All layers on all tokens, packed, of a `ready` classifier.
 
     Returns:
         Logits (B, C), and the last hidden states that the head reads (B, D): those of [CLS], or their pooled mean.
@@ -189,9 +179,7 @@ class _Found:
     def __init__(self, row: Row) -> None:
         self._row, self._dtype = row, exact_dtype(row.hidden)
         self._entered: list[tuple[Tensor, Tensor, Tensor]] = []  # by layer: cells, lengths (B,), sequences (B,)
-        self._scored: dict[
-            int, tuple[Tensor, Tensor, Tensor, Tensor]
-        ] = {}  # cells, scores (T,), bars and sequences (B,)
+        self._scored: dict[int, tuple[Tensor, ...]] = {}  # cells, scores (T,), bars and sequences (B,)
 
     def enter(self, index: int) -> None:
         """Note the tokens that enter a layer."""
@@ -257,12 +245,9 @@ def hard_pass(
     have no fixed order, so a score that lies on its threshold to the last bit may fall either way from run to run.
 
     Args:
-        backbone: the plain classifier.
-        policy: what drops tokens.
         scale: factor on the policy's bars.
         remove: False runs all layers on all tokens, without the policy.
-        fate: (B, N), 1 for tokens that stay whatever they score, -1 for those that go where the policy first decides,
-            else 0.
+        fate: (B, N), see AdapLeRForSequenceClassification.forward.
         inputs: input_ids, mask, positions and token_type_ids, see Row.
     """
     row = Row(backbone, **inputs, grouped=True)
@@ -290,12 +275,7 @@ WORTH_GATHERING = 0.98
 
 
 class _Presence:
-    """Log-presence of each token of a row, (T,), and its soft removal by thresholds.
-
-    Args:
-        row: the tokens.
-        removal: soft removal, (scores, thresholds) -> what is added to the logarithm.
-    """
+    """Log-presence of each token of a row, (T,), and its soft removal: `removal` of (scores, thresholds) is added."""
 
     def __init__(self, row: Row, *, removal: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.log = torch.zeros_like(row.place, dtype=exact_dtype(row.hidden))  # (T,); 0 for [CLS] always
@@ -349,11 +329,9 @@ def soft_pass(
     backward pass of a sum of losses trains each group by its own ones; see AdapLeRTrainer.
 
     Args:
-        backbone, predictors, eta, scale: of the model; see hard_pass.
         beta, slope, gradient_slope: see soft_removal.
         probe: (L,) factors on the score of [CLS], or None.
         first_layer: the first before which tokens fade; the layers before it only score them.
-        local_losses: see above.
         inputs: see hard_pass.
     """
     row = Row(backbone, **inputs)
@@ -371,9 +349,8 @@ def soft_pass(
         log_scores = learned = presence.scores(logits, segments, factor=factor)
         if local_losses:
             alone = row.view(index, presence=before.detach().exp())
-            learned = segment_log_softmax(
-                predictors[index](alone.hidden.detach(), alone.row) + before.detach(), segments
-            )
+            said = predictors[index](alone.hidden.detach(), alone.row)
+            learned = segment_log_softmax(said + before.detach(), segments)
             constant = counted.scores(logits.detach(), segments, factor=factor)
             counted.fade(constant, segments, eta=own_eta, is_cls=is_cls)
         delta = presence.fade(log_scores, segments, eta=own_eta, is_cls=is_cls)
@@ -413,11 +390,7 @@ def gated_pass(backbone: PreTrainedModel, policy: Policy, **inputs: Any) -> Adap
     h <- m layer(h) + (1 - m) h. Between a layer's halves, and never in the last layer: the gate multiplies the input of
     the feed-forward network ("feed_forward") or the layer's output ("output"), in this layer alone.
 
-    Args:
-        backbone, policy, inputs: see hard_pass.
-
-    Returns:
-        `lengths` (B, L): the sum of the presences, or of the gates, after each layer's decision.
+    The output's lengths (B, L) are the sums of the presences, or of the gates, after each layer's decision.
     """
 
     def gates(view: LayerView) -> Tensor:

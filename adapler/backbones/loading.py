@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from safetensors import SafetensorError
@@ -35,14 +35,10 @@ class HubArguments(TypedDict, total=False):
 
 
 def is_local(name_or_path: str | Path) -> bool:
-    """Whether a model name means a local folder.
+    """Whether a model name means a local folder; CheckpointError if it can only mean one, and there is none.
 
     A name like `checkpoints/x` has the form of a hub name too. It means the folder when that, or its first part, is
     there; so a mistyped folder never turns into a request to the network.
-
-    Raises:
-        CheckpointError: it can only mean a folder, and there is none.
-        ArgumentError: it is no name at all, but an object.
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise ArgumentError(f"model: got a {type(name_or_path).__name__}, must be a folder or a hub name")
@@ -59,11 +55,8 @@ def is_local(name_or_path: str | Path) -> bool:
 
 
 def located(name_or_path: str | Path, hub: HubArguments) -> HubArguments:
-    """Arguments of transformers' `from_pretrained` for a model: no request to the hub for a folder's.
-
-    Raises:
-        CheckpointError: no such folder, or no config.json in it.
-    """
+    """Arguments of transformers' `from_pretrained` for a model: no request to the hub for a folder's. CheckpointError
+    for no such folder, or no config.json in it."""
     if not is_local(name_or_path):
         return hub
     folder = Path(name_or_path) / (hub.get("subfolder") or "")
@@ -75,11 +68,8 @@ def located(name_or_path: str | Path, hub: HubArguments) -> HubArguments:
 
 
 def read_config(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> Any:
-    """The transformers configuration of a folder or hub model.
-
-    Raises:
-        CheckpointError: missing, unreadable, or of a type unknown to transformers.
-    """
+    """The transformers configuration of a folder or hub model; CheckpointError if it is missing, unreadable, or of a
+    type unknown to transformers."""
     hub = located(name_or_path, hub)
     try:
         fields, _ = PretrainedConfig.get_config_dict(name_or_path, **hub)
@@ -109,7 +99,6 @@ def load_classifier(
     Args:
         name_or_path: an encoder (gets a new head) or a fine-tuned classifier (keeps its own).
         num_labels, labels: the task's labels, by number or by name; default: the checkpoint's own.
-        hub: as of transformers' `from_pretrained`.
 
     Raises:
         CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
@@ -149,11 +138,8 @@ def load_classifier(
 def load_any_classifier(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> PreTrainedModel:
     """A fine-tuned classifier of any architecture that transformers has, in float32 and evaluation mode.
 
-    AdapLeR cannot be built on every one of them; scores can be computed for every one.
-
-    Raises:
-        CheckpointError: nothing loadable there, an encoder without a trained head, a head that does not choose one
-            of several labels, or weights that are missing or not finite.
+    AdapLeR cannot be built on every one of them; scores can be computed for every one. Raises CheckpointError as
+    `load_classifier`, and for an encoder without a trained head.
     """
     config = read_config(name_or_path, **hub)
     if not is_fine_tuned(config):
@@ -168,19 +154,8 @@ def load_any_classifier(name_or_path: str | Path, **hub: Unpack[HubArguments]) -
 
 
 def load_adapler(from_pretrained: Callable[..., Any], name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-    """transformers' `from_pretrained` of AdapLeR's class, in float32 by default, with all weights checked.
-
-    Args:
-        from_pretrained: transformers' own, of the model's class.
-        name_or_path, args, kwargs: its arguments.
-
-    Returns:
-        The model; with `output_loading_info=True` the model and transformers' loading info.
-
-    Raises:
-        CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
-            not exactly those of the model in its config.json, or are not finite.
-    """
+    """transformers' `from_pretrained` of AdapLeR's class, in float32 by default, with all weights checked; see
+    AdapLeRForSequenceClassification.from_pretrained."""
     hub: Any = {name: kwargs.pop(name) for name in HubArguments.__annotations__ if name in kwargs}
     if "config" not in kwargs:
         config = read_config(name_or_path, **hub)
@@ -236,16 +211,11 @@ def check_weights(
     tokens at random.
 
     Args:
-        model: as loaded.
         info: transformers' `output_loading_info`.
-        name_or_path: for the message.
         resized: whether the caller set `ignore_mismatched_sizes`.
         new: beginnings of the names that may be missing, because they are new in this model.
         whole: refuse weights that the model has no place for; hub checkpoints of classifiers carry the remains of
             other heads.
-
-    Raises:
-        CheckpointError: names the first tensor that is wrong, and how many more there are.
     """
     lost = sorted(name for name in info["missing_keys"] if not new or not name.startswith(new))
     shapes = [] if resized else [f"{name!r} {tuple(had)}" for name, had, _ in sorted(info["mismatched_keys"])]
@@ -263,36 +233,29 @@ def check_weights(
 
 
 @torch.no_grad()
-def reinitialise_head(classifier: PreTrainedModel, *, mode: str = "auto", fine_tuned: bool | None = None) -> bool:
+def reinitialise_head(
+    classifier: PreTrainedModel, *, mode: Literal["auto", "yes", "no"] = "auto", fine_tuned: bool | None = None
+) -> bool:
     """Give a classifier a new pooler and classifier when its pooler was never trained.
 
     Encoders trained with mean pooling (sentence-transformers) carry a pooler with tiny weights that no loss ever
     reached, so that fine-tuning on long inputs does not start. "auto" recognises it by a standard deviation below half
     of 1/sqrt(D), which a dense layer needs to keep the size of its input; it never touches a fine-tuned classifier's.
 
-    Args:
-        classifier: changed in place; uses torch's global random generator.
-        mode: "auto", "yes" or "no".
-        fine_tuned: whether the head was trained; default: by the classifier's configuration.
-
-    Returns:
-        Whether it was re-initialised.
+    The classifier is changed in place, with torch's global random generator. `fine_tuned`: whether the head was trained;
+    default: by the configuration. Returns whether it was re-initialised.
     """
-    if mode not in ("auto", "yes", "no"):
-        raise ArgumentError(f"reinit-head: {mode!r} is not one of 'auto', 'yes', 'no'")
     pooler = view(classifier).pooler
     healthy = pooler.in_features**-0.5
     spread = float(pooler.weight.std())
     trained = is_fine_tuned(classifier.config) if fine_tuned is None else fine_tuned
-    if mode == "no" or (mode == "auto" and (trained or spread >= healthy / 2)):
+    if mode == "no" or (mode != "yes" and (trained or spread >= healthy / 2)):
         return False
     last = [module for module in classifier.modules() if isinstance(module, torch.nn.Linear)][-1]
     for layer in dict.fromkeys((pooler, last)):  # in a fixed order: each draws from the seeded generator
         layer.weight.normal_(std=healthy)
         if layer.bias is not None:  # ModernBERT's pooler has none
             layer.bias.zero_()
-    said = (
-        "pooler and classifier re-initialised (std %.3f): the pooler's weights have std %.4f, as of one never trained"
-    )
+    said = "pooler and classifier re-initialised (std %.3f): the pooler's weights have std %.4f, as if never trained"
     logger.warning(said, healthy, spread)
     return True

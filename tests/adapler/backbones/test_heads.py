@@ -127,11 +127,6 @@ def test_a_trained_head_is_never_replaced_by_itself(family: str, tmp_path: Path)
     assert not reinitialise_head(copy.deepcopy(classifier), mode="auto", fine_tuned=True)
 
 
-def test_reinitialise_head_errors() -> None:
-    with pytest.raises(ArgumentError, match="^reinit-head: 'maybe' is not one of 'auto', 'yes', 'no'$"):
-        reinitialise_head(tiny_classifier(), mode="maybe")
-
-
 def test_a_new_head_is_drawn_in_a_fixed_order() -> None:
     """The pooler first: where the order is that of addresses in memory, a seed gives one of two heads."""
     for _ in range(6):  # the addresses of each are others
