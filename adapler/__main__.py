@@ -1,6 +1,8 @@
 """`python -m adapler` and `torchrun -m adapler` are the command `adapler`."""
 
+import sys
+
 from adapler.cli import entry
 
 if __name__ == "__main__":
-    entry()
+    sys.exit(entry())

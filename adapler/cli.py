@@ -162,11 +162,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def entry() -> None:
-    """`adapler` from a shell: errors become one line on stderr and an exit code."""
-    with user_errors():
-        sys.exit(main())
-
-
-if __name__ == "__main__":
-    entry()
+entry = user_errors()(main)  # `adapler` from a shell: errors become one line on stderr and an exit code

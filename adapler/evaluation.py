@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
+from adapler import flops
 from adapler.backbones.families import check_task
 from adapler.errors import ArgumentError, DataError
-from adapler.flops import speedup
 from adapler.inference import Predictions, predict_rows
 from adapler.passes import check_finite
 
@@ -85,16 +84,20 @@ def evaluate_rows(
     metric: str = "accuracy",
     threshold_scales: Sequence[float] = (1.0,),
     token_budget: int | None = None,
+    teacher: Any = None,
+    speedup: Callable[..., float] | None = None,
 ) -> dict[str, Any]:
     """Score the backbone alone and AdapLeR at each threshold scale, on encoded rows.
 
     Args:
-        model: AdapLeR.
+        model: AdapLeR; or, with `teacher`, a plain classifier.
         rows: a `datasets.Dataset` of encoded rows with example_id and labels; windows of one example are averaged.
         pad_token_id: the tokenizer's.
         metric: "accuracy" or "f1".
         threshold_scales: factors on every eta.
         token_budget: padded tokens of a batch.
+        teacher: the plain classifier that `none` is of, where the model has no removal of its own.
+        speedup: (model, lengths in, lengths, convention=) -> speedup in FLOPs; default: see `flops.speedup`.
 
     Returns:
         JSON-ready: `none` (score) and `hard`, a list with threshold_scale, score, speedup (FLOPs, convention "paper"),
@@ -107,39 +110,29 @@ def evaluate_rows(
     """
     check_labels(rows["labels"], model.config.num_labels)
     options: dict[str, Any] = {"pad_token_id": pad_token_id, "token_budget": token_budget}
-    plain = predict_rows(model, rows, progress="no removal", removal="none", **options)
-    hard = []
+    owners, labels, removes, hard = list(rows["example_id"]), rows["labels"], teacher is None, []
+    gain = speedup or (lambda model, *lengths, **how: flops.speedup(model.config, *lengths, **how))
+    how: dict[str, Any] = {"removal": "none"} if removes else {}
+    plain = predict_rows(teacher or model, rows, progress="no removal" if removes else "the teacher", **how, **options)
+    labels_of_plain = classify(plain, owners)
     for scale in threshold_scales:
-        title = f"hard removal, scale {scale:g}"
-        found = predict_rows(model, rows, progress=title, removal="hard", threshold_scale=scale, **options)
-        gain = partial(speedup, model.config, found.lengths_in, found.lengths)
-        hard.append({"threshold_scale": scale, **compared(found, plain, rows, metric=metric, speedup=gain)})
-    return summary(plain, rows, metric=metric, hard=hard)
-
-
-def compared(
-    found: Predictions, plain: Predictions, rows: Any, *, metric: str, speedup: Callable[..., float]
-) -> dict[str, Any]:
-    """Compare a reduced model's predictions with the whole model's, see `evaluate_rows`; `speedup` takes the
-    convention."""
-    owners = list(rows["example_id"])
-    same = [a == b for a, b in zip(classify(found, owners), classify(plain, owners), strict=True)]
-    return {
-        "score": score_by_example(found.logits, rows["labels"], owners, metric=metric),
-        "speedup": speedup(convention="paper"),
-        "speedup_executed": speedup(convention="executed"),
-        "lengths_in": float(found.lengths_in.double().mean()),
-        "lengths": [float(n) for n in found.lengths.double().mean(0)],
-        "agreement": sum(same) / len(same),
-    }
-
-
-def summary(plain: Predictions, rows: Any, *, metric: str, hard: list[dict[str, Any]]) -> dict[str, Any]:
-    """The result of `evaluate_rows`, from the whole model's predictions and the reduced one's numbers."""
-    owners = list(rows["example_id"])
-    score = score_by_example(plain.logits, rows["labels"], owners, metric=metric)
-    counts = {"examples": len(set(owners)), "rows": len(rows)}
-    return {"metric": metric, **counts, "none": {"score": score}, "hard": hard}
+        how = {"removal": "hard", "threshold_scale": scale} if removes else {}
+        title = f"hard removal, scale {scale:g}" if removes else "the student"
+        found = predict_rows(model, rows, progress=title, **how, **options)
+        same = [a == b for a, b in zip(classify(found, owners), labels_of_plain, strict=True)]
+        hard.append(
+            {
+                "threshold_scale": scale,
+                "score": score_by_example(found.logits, labels, owners, metric=metric),
+                "speedup": gain(model, found.lengths_in, found.lengths, convention="paper"),
+                "speedup_executed": gain(model, found.lengths_in, found.lengths, convention="executed"),
+                "lengths_in": float(found.lengths_in.double().mean()),
+                "lengths": [float(n) for n in found.lengths.double().mean(0)],
+                "agreement": sum(same) / len(same),
+            }
+        )
+    none = {"score": score_by_example(plain.logits, labels, owners, metric=metric)}
+    return {"metric": metric, "examples": len(set(owners)), "rows": len(rows), "none": none, "hard": hard}
 
 
 def evaluation_table(result: dict[str, Any]) -> str:

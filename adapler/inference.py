@@ -9,7 +9,7 @@ import copy
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, cast
@@ -189,26 +189,29 @@ def predict_rows(model: Any, rows: Any, *, depths: list[list[int]] | None = None
     """
     if not len(rows):
         raise ArgumentError("rows: nothing to predict")
+    chunks: Iterable[Sequence[Any]] = [rows]
     if not isinstance(rows, Sequence):
         inputs = rows.select_columns([name for name in INPUTS if name in rows.column_names])
         chunks = (inputs.select(range(i, min(i + CHUNK, len(rows)))).to_list() for i in range(0, len(rows), CHUNK))
-        parts = [predict_rows(model, chunk, **options) for chunk in chunks]
-        return Predictions(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Predictions)))
-    lengths_in = [len(row["input_ids"]) for row in rows]
+    lengths_in: list[int] = []
     order: list[int] = []
     logits, lengths = [], []
     by_row: list[list[int]] = [[]] * len(rows)
-    for indices, output in forward_all(model, rows, **options):
-        order += indices
-        logits.append(output.logits.float().cpu())  # one transfer for the whole batch
-        kept = getattr(output, "lengths", None)
-        if kept is None:
-            layers = model.config.num_hidden_layers
-            kept = torch.tensor([lengths_in[row] for row in indices])[:, None].expand(-1, layers)
-        lengths.append(kept.cpu())
-        if depths is not None:
-            for row, depth in zip(indices, output.retention_mask.sum(1).tolist(), strict=True):
-                by_row[row] = depth[: lengths_in[row]]
+    for chunk in chunks:
+        first = len(lengths_in)
+        lengths_in += [len(row["input_ids"]) for row in chunk]
+        for indices, output in forward_all(model, chunk, **options):
+            batch = [first + index for index in indices]
+            order += batch
+            logits.append(output.logits.float().cpu())  # one transfer for the whole batch
+            kept = getattr(output, "lengths", None)
+            if kept is None:
+                layers = model.config.num_hidden_layers
+                kept = torch.tensor([lengths_in[row] for row in batch])[:, None].expand(-1, layers)
+            lengths.append(kept.cpu())
+            if depths is not None:
+                for row, depth in zip(batch, output.retention_mask.sum(1).tolist(), strict=True):
+                    by_row[row] = depth[: lengths_in[row]]
     if depths is not None:
         depths += by_row
     place = torch.tensor(order).argsort()  # (W,) where each row is in the order of the batches

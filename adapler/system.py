@@ -18,7 +18,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -149,15 +149,14 @@ def wait_for_everyone() -> None:
         _state(cpu=not torch.cuda.is_available()).wait_for_everyone()
 
 
-def from_main(compute: Callable[[], T]) -> T:
-    """Result of `compute`, called in the main process only, in every process."""
-    if processes() == 1:
-        return compute()
-    from accelerate.utils import broadcast_object_list
+def from_main(value: T | None) -> T:
+    """The main process's value, in every process; the others wait for it."""
+    values: list[Any] = [value]
+    if processes() > 1:
+        from accelerate.utils import broadcast_object_list
 
-    wait_for_everyone()
-    values: list[Any] = [compute() if is_main() else None]
-    broadcast_object_list(values)
+        wait_for_everyone()
+        broadcast_object_list(values)
     result: T = values[0]
     return result
 

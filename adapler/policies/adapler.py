@@ -240,7 +240,7 @@ class TwoObjectives(Stage):
         With routing "local" L_CP and L_len have no gradient in a hidden state (see soft_pass), so one pass does it.
         """
         if "targets" not in step.batch:
-            raise ArgumentError("train_dataset: rows have no 'targets'; adapler.training.targets adds them")
+            raise ArgumentError("train_dataset: rows have no 'targets'; adapler.training.data adds them")
         eta, theta = step.core.eta, step.core.theta
         probe = torch.ones_like(eta).requires_grad_()  # (L,)
         local = self.options.routing == "local"

@@ -346,6 +346,7 @@ class Training:
     # Whether its forward passes do not go through `Step.model`: several processes would not share their gradients.
     one_process: ClassVar[bool] = False
     fewest_layers: ClassVar[int] = 1
+    teacher: Any = None  # the classifier that the trained model is compared with; None: itself without removal
 
     def __init__(
         self, prepared: Any, config: Any, options: Any, *, start: str | Path, load_teacher: Callable[[], Any]
@@ -438,18 +439,11 @@ class Training:
 
         return AdapLeRForSequenceClassification.from_pretrained(folder)
 
-    def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor) -> float:
+    def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor, **how: Any) -> float:
         """FLOPs of the fine-tuned classifier / the model's: (B,) true lengths, (B, L) tokens that enter each layer."""
         from adapler import flops
 
-        return flops.speedup(model.config, lengths_in, lengths)
-
-    def evaluate(self, model: Any, rows: Any, *, metric: str) -> dict[str, Any]:
-        """Score and speedup on a split in float32, in the form of `evaluate_rows`."""
-        from adapler.evaluation import evaluate_rows
-
-        exact = model.for_inference(dtype="float32")
-        return evaluate_rows(exact, rows, pad_token_id=self.prepared.pad_token_id, metric=metric)
+        return flops.speedup(model.config, lengths_in, lengths, **how)
 
 
 Policy.Training = Training

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,30 +88,11 @@ class DistilBert(Training):
 
         return ready(load_classifier(folder))
 
-    def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor) -> float:
-        return student_speedup(self.teacher.config, model.config, lengths_in)
+    def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor, **how: Any) -> float:
+        from adapler.flops import backbone_flops
 
-    def evaluate(self, model: Any, rows: Any, *, metric: str) -> dict[str, Any]:
-        """In the form of `evaluate_rows`: `none` is the teacher, `hard` the student."""
-        from adapler.evaluation import compared, summary
-        from adapler.inference import predict_rows
-
-        plain, found = (
-            predict_rows(each, rows, pad_token_id=self.prepared.pad_token_id, progress=title)
-            for each, title in ((self.teacher, "the teacher"), (model, "the student"))
-        )
-        gain = partial(student_speedup, self.teacher.config, model.config, found.lengths_in)
-        numbers = compared(found, plain, rows, metric=metric, speedup=gain)
-        return summary(plain, rows, metric=metric, hard=[{"threshold_scale": 1.0, **numbers}])
-
-
-def student_speedup(teacher: Any, student: Any, lengths_in: Tensor, *, convention: str = "paper") -> float:
-    """FLOPs of one plain classifier over another's, from their configurations, on texts of (B,) tokens."""
-    from adapler.flops import backbone_flops
-
-    kind: Any = convention
-    theirs, own = (backbone_flops(one, lengths_in, convention=kind).sum() for one in (teacher, student))
-    return float(theirs / own)
+        theirs, own = (backbone_flops(one.config, lengths_in, **how).sum() for one in (self.teacher, model))
+        return float(theirs / own)
 
 
 def student_layers(teacher_layers: int) -> tuple[int, ...]:

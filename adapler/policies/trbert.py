@@ -238,13 +238,15 @@ def with_guide(rows: Any, classifier: Any, *, points: Sequence[int], pad_token_i
     import datasets
 
     from adapler.backbones.decomposition import removal_guide
-    from adapler.training.targets import each_token
+    from adapler.training.data import labelled_batches
 
-    def guide(classifier: Any, inputs: Any) -> Tensor:
-        return removal_guide(classifier, inputs, points=points).cpu()  # (B, P, N)
-
-    chunks = each_token([classifier], rows, guide, pad_token_id=pad_token_id, autocast=autocast, title="guide")
-    found = [list(one) for _, chunk in chunks for one in chunk]  # arrow takes lists of vectors
+    found: list[Any] = [None] * len(rows)
+    device = classifier.device
+    for places, lengths, batch in labelled_batches(rows, device=device, pad_token_id=pad_token_id, title="guide"):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+            guides = removal_guide(classifier, batch, points=points).cpu().numpy()  # (B, P, N)
+        for place, length, guide in zip(places, lengths, guides, strict=True):
+            found[place] = [*guide[:, :length]]  # arrow takes lists of vectors
     scores = datasets.List(datasets.List(datasets.Value("float32")))
     return rows.add_column("targets", found, new_fingerprint=uuid.uuid4().hex, feature=scores)
 

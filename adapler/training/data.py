@@ -1,26 +1,48 @@
-"""From the options of a task to encoded rows that a model can read."""
+"""From the options of a task to rows that a stage trains on: encoded, labelled, and with targets for each token.
+
+Targets are computed once from fine-tuned classifiers and joined by id. A row's target is a list of n numbers, one per
+token, or L of these, one per layer. The column `made_of` is a checksum of the row's token ids and label.
+
+Dimensions: B batch, K layers (1, or L of an L-layer classifier), N tokens.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import uuid
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from adapler.backbones.decomposition import token_relevance
 from adapler.backbones.families import label_names, max_positions
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config
 from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.evaluation import classifier_score, classify
-from adapler.inference import InferenceClassifier, predict_rows
+from adapler.inference import (
+    CHUNK,
+    GRADIENT_TOKEN_BUDGET,
+    TOKEN_BUDGET,
+    InferenceClassifier,
+    batches_by_length,
+    pad_rows,
+    predict_rows,
+)
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.system import choose_device, choose_dtype, from_main, is_main
-from adapler.text import choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding
-from adapler.training.config import Execution, TaskOptions
+from adapler.text import INPUTS, choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding
+from adapler.training.config import Execution, TargetOptions, TaskOptions
 from adapler.training.records import model_checksum
 
 
@@ -236,7 +258,7 @@ def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, executi
             labels[split] = [label[example] for example in owners]
         return labels
 
-    found, encoded = from_main(predictions), dict(prepared.encoded)
+    found, encoded = from_main(predictions() if is_main() else None), dict(prepared.encoded)
     for split in wanted:
         kept = encoded[split].remove_columns("labels")
         encoded[split] = kept.add_column("labels", found[split], feature=datasets.Value("int64"))
@@ -264,3 +286,136 @@ def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Exe
             file=sys.stderr,
         )
     return score
+
+
+# Targets of the Contribution Predictors
+
+
+def compute_targets(
+    classifiers: Sequence[PreTrainedModel],
+    rows: datasets.Dataset,
+    *,
+    options: TargetOptions,
+    pad_token_id: int,
+    labels: Sequence[str] = (),
+    token_budget: int | None = None,
+    autocast: bool = False,
+) -> datasets.Dataset:
+    """Each token's share in what the classifiers say, averaged over them.
+
+    The paper's are the saliency of the true class at the embedding output (section 3.3); see `token_relevance` for the
+    others. Each classifier's and each method's shares of a text sum to 1 before they are averaged, so that epochs and
+    methods weigh the same. A text of which a method says nothing (no share above 0) counts as 0 there.
+
+    Args:
+        classifiers: the best fine-tuning epochs, up to three in the paper.
+        rows: encoded, with id, input_ids, attention_mask and labels.
+        options: methods, layer and logit.
+        labels: names of the rows' labels; none where those are predictions, which may be others on another machine.
+        autocast: bfloat16 autocast.
+
+    Returns:
+        columns id, made_of and targets: floats that sum to 1, one for each input id; with `target_layer="own"` one such
+        list for each layer.
+    """
+    layers = None if options.target_layer == "own" else (0,)
+    how: dict[str, Any] = {"target": options.explained, "layers": layers}
+    shares, text = datasets.List(datasets.Value("float32")), datasets.Value("string")
+    features = datasets.Features({"id": text, "made_of": text, "targets": shares if layers else datasets.List(shares)})
+    parts = []
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows.select(range(start, min(start + CHUNK, len(rows))))
+        values: list[Any] = [None] * len(chunk)
+        batches = labelled_batches(
+            chunk, device=classifiers[0].device, pad_token_id=pad_token_id, token_budget=token_budget, title="targets"
+        )
+        for places, lengths, batch in batches:
+            total: Any = 0.0
+            for classifier in classifiers:
+                with torch.autocast(classifier.device.type, dtype=torch.bfloat16, enabled=autocast):
+                    found = [token_relevance(classifier, batch, kind=kind, **how) for kind in options.target_method]  # type: ignore[arg-type]
+                total = total + torch.stack(found).cpu().double().mean(0).numpy()  # (B, K, N)
+            mean = (total / len(classifiers)).astype(np.float32)
+            for place, length, one in zip(places, lengths, mean, strict=True):
+                values[place] = one[0, :length] if layers else one[:, :length]
+        columns = {"id": chunk["id"][:], "made_of": _made_of(chunk, labels), "targets": values}
+        parts.append(datasets.Dataset.from_dict(columns, features=features))
+    return datasets.concatenate_datasets(parts)
+
+
+def labelled_batches(
+    rows: datasets.Dataset, *, device: torch.device, pad_token_id: int, title: str, token_budget: int | None = None
+) -> Iterator[tuple[list[int], list[int], dict[str, torch.Tensor]]]:
+    """Padded batches by length for passes with gradients: row indices, lengths, and the inputs with labels (B,)."""
+    if token_budget is None:
+        token_budget = GRADIENT_TOKEN_BUDGET if device.type == "cpu" else TOKEN_BUDGET
+    inputs, labels = (
+        rows.select_columns([one for one in INPUTS if one in rows.column_names]).to_list(),
+        rows["labels"][:],
+    )
+    lengths = [len(row["input_ids"]) for row in inputs]
+    with tqdm(total=len(rows), desc=title, unit="text") as bar:
+        for places in batches_by_length(lengths, token_budget=token_budget):
+            batch = pad_rows([inputs[place] for place in places], pad_token_id=pad_token_id, device=device)
+            batch["labels"] = torch.tensor([labels[place] for place in places], device=device)
+            yield places, [lengths[place] for place in places], batch
+            bar.update(len(places))
+
+
+def load_targets(folder: str | Path) -> datasets.Dataset:
+    """Targets from the folder of a stage; DataError where they are damaged, negative or not finite."""
+    try:
+        found = datasets.load_from_disk(str(folder))
+        values = found.with_format("arrow")[:]["targets"].combine_chunks()
+        while hasattr(values, "flatten") and str(values.type).startswith(("list<", "large_list<")):
+            values = values.flatten()
+        numbers = values.to_numpy(zero_copy_only=False)
+    except Exception as error:  # whatever `datasets` and pyarrow raise for what is missing, cut or mixed
+        raise DataError(f"{folder}: no targets, or damaged ones; `adapler targets` writes them") from error
+    if not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise DataError(f"{folder}: a target is not a number of at least 0; `adapler targets` writes them anew")
+    return found
+
+
+def add_targets(
+    rows: datasets.Dataset, targets: datasets.Dataset, *, labels: Sequence[str] = (), layers: int | None = None
+) -> datasets.Dataset:
+    """Join targets to encoded rows by id, never by row order; `labels` as of `compute_targets`.
+
+    Raises:
+        ArgumentError: they are of more or fewer layers.
+        DataError: a row without a target, or with one that was made of other tokens or another label.
+    """
+    first = targets["targets"][0]
+    if layers and isinstance(first[0], list) and len(first) != layers:
+        raise ArgumentError(f"--targets: of {len(first)} layers, the model has {layers}")
+    ids = rows.select_columns(["id"]).with_format("arrow")[:]["id"]
+    known = targets.select_columns(["id"]).with_format("arrow")[:]["id"]
+    place = pc.index_in(ids, value_set=known.combine_chunks())  # row of each id in `targets`
+    if place.null_count:
+        row = pc.index(pc.is_null(place), True).as_py()
+        raise DataError(f"targets: none for example {ids[row].as_py()!r}; compute targets of this training set")
+    order = place.to_numpy()
+    if not np.array_equal(order, np.arange(len(targets))):
+        targets = targets.select(order.tolist())
+    for row, (ours, theirs) in enumerate(zip(_made_of(rows, labels), targets["made_of"][:], strict=True)):
+        if ours != theirs:
+            raise DataError(
+                f"targets: that of example {ids[row].as_py()!r} was made of other tokens or another label (another "
+                "tokenizer, maximum length, or part of a long text); compute targets of this training set"
+            )
+    joined = [_flat(rows), _flat(targets.select_columns(["targets"]))]
+    return datasets.concatenate_datasets(joined, axis=1)
+
+
+def _made_of(rows: datasets.Dataset, labels: Sequence[str]) -> list[str]:
+    """A checksum of each row's token ids and label's name: not every model numbers labels alike."""
+    columns = rows.select_columns(["input_ids", "labels"]).with_format("arrow")[:]
+    names = [labels[label].lower() if labels else "" for label in columns["labels"].to_pylist()]
+    ids = (row.values.to_numpy().astype("<i4").tobytes() for row in columns["input_ids"])
+    return [hashlib.sha256(each + name.encode()).hexdigest()[:16] for each, name in zip(ids, names, strict=True)]
+
+
+def _flat(rows: datasets.Dataset) -> datasets.Dataset:
+    """The same rows, one after the other: `concatenate_datasets` needs it."""
+    return rows if rows._indices is None else rows.flatten_indices(new_fingerprint=uuid.uuid4().hex)

@@ -21,7 +21,7 @@ from transformers import set_seed
 from adapler.backbones.families import SINGLE_LABEL, ready, train_packed
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.errors import ArgumentError, CheckpointError, counted
-from adapler.evaluation import classifier_score, evaluation_table, score_by_example
+from adapler.evaluation import classifier_score, evaluate_rows, evaluation_table, score_by_example
 from adapler.inference import predict_rows
 from adapler.options import record as as_record
 from adapler.passes import plain_pass_of
@@ -52,12 +52,14 @@ from adapler.training.config import (
 )
 from adapler.training.data import (
     Prepared,
+    add_targets,
+    compute_targets,
     load_fine_tuned,
+    load_targets,
     measured_score,
     prepare,
     with_predicted_labels,
 )
-from adapler.training.targets import add_targets, compute_targets, load_targets
 from adapler.training.trainer import (
     KeepBest,
     PaddingCollator,
@@ -102,7 +104,7 @@ def _say(text: str) -> None:
         print(text)
 
 
-def _fit(
+def _trainer(
     model: Any,
     stage: Stage,
     rows: Any,
@@ -113,8 +115,8 @@ def _fit(
     config: Mapping[str, Any],
     keep: int | None = None,
     **how: Any,
-) -> tuple[StageTrainer, list[dict[str, Any]], dict[str, Any]]:
-    """Train a stage in a folder, from its last checkpoint on; gives the trainer, all points and the selected one.
+) -> StageTrainer:
+    """The trainer of a stage in a folder, which is marked as begun.
 
     Args:
         model, stage, rows: see `StageTrainer`, as for `how`.
@@ -125,7 +127,8 @@ def _fit(
     if options.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise ArgumentError(f"--gradient-checkpointing: transformers' {model.config.model_type} has none")
     _say(f"note: {describe_dtype(options.precision, choose_device(options.device))}\n{stage.name} into {folder}")
-    trainer = StageTrainer(
+    records.begin(folder, config)
+    return StageTrainer(
         model,
         stage_arguments(options, folder / EPOCHS, save_total_limit=keep),
         stage=stage,
@@ -135,11 +138,6 @@ def _fit(
         data_collator=PaddingCollator(prepared.tokenizer),
         **how,
     )
-    records.begin(folder, config)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder / EPOCHS))
-    points = evaluated_points(trainer)
-    wait_for_everyone()  # every process has read the selected point's checkpoint by now
-    return trainer, points, max(points, key=lambda point: point["selection"])
 
 
 # Fine-tuning
@@ -184,7 +182,7 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
     (train_packed if config.packed else ready)(classifier)
     fine_tuned = is_fine_tuned(read_config(config.model))
     new_head = reinitialise_head(classifier, mode=config.reinit_head, fine_tuned=fine_tuned)
-    trainer, points, best = _fit(
+    trainer = _trainer(
         classifier,
         Finetuning(name="finetune", removal="none", rates={"backbone": options.learning_rate}, packed=config.packed),
         prepared.encoded["train"],
@@ -195,6 +193,10 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
         speedup=lambda model, lengths_in, lengths: 1.0,
         callbacks=[KeepBest(max(BEST, kept))] if options.eval_steps else [],
     )
+    last = last_checkpoint(output / EPOCHS)
+    if not trainer.is_over(last):
+        trainer.train(last)
+    points, best = evaluated_points(trainer)
     if is_main():
         if config.half:  # values that float16 holds exactly
             for parameter in classifier.parameters():
@@ -364,7 +366,7 @@ def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Star
 
         records.begin(output, wanted)
         set_seed(optimisation.seed)
-        trainer, points, selected = _fit(
+        trainer = _trainer(
             model,
             stage,
             rows,
@@ -378,6 +380,10 @@ def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Star
             speedup=training.speedup,
             teacher=model.backbone if own_teacher else teacher() if stage.distils else None,
         )
+        checkpoint = last_checkpoint(folder / EPOCHS)
+        if not trainer.is_over(checkpoint):
+            trainer.train(checkpoint)
+        points, selected = evaluated_points(trainer)
         if is_main():
             found = stage.finish(model, training)
             model.eval()
@@ -468,7 +474,14 @@ def evaluate(training: Training, folder: Path, prepared: Prepared, *, policy: st
     if missed := shortfall(record):
         print(f"{folder.name}: {missed}")
     for split in (name for name in ("validation", "test") if name in prepared.encoded):
-        found = training.evaluate(model, prepared.encoded[split], metric=prepared.metric(split))
+        found = evaluate_rows(
+            model,
+            prepared.encoded[split],
+            pad_token_id=prepared.pad_token_id,
+            metric=prepared.metric(split),
+            teacher=training.teacher,
+            speedup=training.speedup,
+        )
         result = found | prepared.provenance(split, model=folder) | {"precision": "float32"}
         records.write_record(folder / f"evaluation-{split}.json", result)
         print(f"{folder.name}, {split}:\n{evaluation_table(result)}")
@@ -525,7 +538,7 @@ def run_train(config: TrainConfig) -> dict[str, Any]:
         if classifier is None:
             raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
         judge = start if "validation" in prepared.predicted else classifier
-        score = from_main(lambda: measured_score(judge, prepared, execution=options))
+        score = from_main(measured_score(judge, prepared, execution=options) if is_main() else None)
     begun = Start(model=start, classifier=classifier, score=score, targets=config.targets)
     train(prepared, config, config.training, start=begun, output=config.output)
     record, metric = records.read_record(config.output), prepared.metric("validation")
@@ -577,7 +590,7 @@ def run(config: RunConfig) -> pd.DataFrame:
     target_options = kind.targets(config.training)
     if config.classifier is not None:
         prepared = with_predicted_labels(prepared, config.classifier, execution=execution)
-        score = from_main(lambda: measured_score(backbone, prepared, execution=execution))
+        score = from_main(measured_score(backbone, prepared, execution=execution) if is_main() else None)
         start = Start(model=backbone, classifier=backbone, score=score)
         sources: list[str | Path] = [backbone]
     else:

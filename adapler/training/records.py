@@ -96,10 +96,11 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
         ArgumentError: another stage finished there, or trains there and has a checkpoint; names the first value that
             differs. Or the folder holds something else.
     """
-    state = from_main(lambda: _state(folder, _plain(config)))
+    found: Any = _state(folder, _plain(config)) if is_main() else None
+    state = from_main(found)
     if isinstance(state, str):
         raise ArgumentError(state)
-    return state
+    return bool(state)
 
 
 def begin(folder: Path, config: Mapping[str, Any]) -> None:

@@ -38,10 +38,10 @@ from transformers.trainer_utils import get_last_checkpoint
 from adapler import flops
 from adapler.errors import ArgumentError, TrainingError
 from adapler.evaluation import score_by_example
-from adapler.inference import InferenceClassifier, end_autocast, predict_rows
+from adapler.inference import InferenceClassifier, Predictions, end_autocast, predict_rows
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step
-from adapler.system import GROUP_TIMEOUT, choose_device, from_main, is_main
+from adapler.system import GROUP_TIMEOUT, choose_device, from_main, is_main, wait_for_everyone
 from adapler.training.config import Optimisation
 
 STATE = "stage.json"  # in a checkpoint: seconds so far, and the stage's own state
@@ -192,6 +192,9 @@ class _Guard(TrainerCallback):  # type: ignore[misc]
 
     def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         self.trainer.stage.after_step(self.trainer.core)
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        end_autocast(self.trainer.core)  # the model computes in the dtype of its weights again
 
 
 class StageTrainer(Trainer):  # type: ignore[misc]
@@ -403,8 +406,17 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             TrainingError: the loss is not finite.
         """
         torch.empty((), dtype=torch.int64).random_()  # as a data loader does: published runs went on with such draws
-        with self._averaged():
-            metrics = from_main(self._measured)
+        metrics = None
+        if is_main():
+            rows, inference = (
+                self.eval_dataset,
+                getattr(self.core, "for_inference", partial(InferenceClassifier, self.core)),
+            )
+            with self._averaged():
+                model = inference(dtype="bfloat16" if self.args.bf16 else "float32")
+                found = predict_rows(model, rows, pad_token_id=self.data_collator.tokenizer.pad_token_id)
+                metrics = self._metrics(found)
+        metrics = from_main(metrics)
         if self.is_in_train:
             self.stage.evaluated(metrics)
         if not math.isfinite(metrics["loss"]):
@@ -421,10 +433,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         # A model that has been trained holds the selected epoch's average itself.
         return nullcontext() if self.average is None or not self.is_in_train else self.average.applied()
 
-    def _measured(self) -> dict[str, Any]:
-        rows, dtype = self.eval_dataset, "bfloat16" if self.args.bf16 else "float32"
-        inference = getattr(self.core, "for_inference", partial(InferenceClassifier, self.core))
-        found = predict_rows(inference(dtype=dtype), rows, pad_token_id=self.data_collator.tokenizer.pad_token_id)
+    def _metrics(self, found: Predictions) -> dict[str, Any]:
+        rows = self.eval_dataset
         labels = rows["labels"][:]
         owners = rows["example_id"][:] if "example_id" in rows.column_names else list(map(str, range(len(labels))))
         score = score_by_example(found.logits, labels, owners, metric=self.metric)
@@ -442,20 +452,14 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     # Checkpoints
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """transformers' training; the model computes in the dtype of its weights again when it is over."""
-        last = get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
-        try:
-            if not (last and self._is_done(Path(last))):
-                super().train(last or None, **kwargs)
-        finally:
-            end_autocast(self.model)
-
-    def _is_done(self, checkpoint: Path) -> bool:
-        """Whether a checkpoint is the training's last; then the model gets the best point's weights, as at the end.
+    def is_over(self, last: str | None) -> bool:
+        """Whether the last checkpoint is the end of the training; then the model gets the best point's weights.
 
         transformers would go one step beyond `max_steps`, and look for the best point where the folder was at first.
         """
+        if last is None:
+            return False
+        checkpoint = Path(last)
         self.started = time.time() - _state_in(checkpoint).get("seconds", 0.0)
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         most = self.args.max_steps if self.args.max_steps > 0 else state.max_steps
@@ -522,11 +526,12 @@ class KeepBest(TrainerCallback):  # type: ignore[misc]
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def evaluated_points(trainer: StageTrainer) -> list[dict[str, Any]]:
-    """The evaluated points of a training, for its record."""
+def evaluated_points(trainer: StageTrainer) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The evaluated points of a training, for its record, and the selected one."""
     precision, rows = "bfloat16" if trainer.args.bf16 else "float32", []
     for entry in trainer.state.log_history:
         if "eval_loss" in entry:
             row = {key.removeprefix("eval_"): value for key, value in entry.items() if key.startswith("eval_")}
             rows.append({"epoch": round(entry["epoch"], 4), "step": entry["step"], "precision": precision, **row})
-    return rows
+    wait_for_everyone()  # every process has read the selected point's checkpoint by now
+    return rows, max(rows, key=lambda row: row["selection"])

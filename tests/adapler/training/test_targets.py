@@ -12,7 +12,7 @@ import torch
 from adapler.backbones.decomposition import token_relevance
 from adapler.errors import DataError
 from adapler.training.config import TargetOptions
-from adapler.training.targets import _made_of, add_targets, compute_targets, load_targets
+from adapler.training.data import _made_of, add_targets, compute_targets, load_targets
 from adapler.training.trainer import PaddingCollator
 from tests.adapler.inference.test_inference import TEXTS
 from tests.conftest import LAYERS, tiny_classifier
