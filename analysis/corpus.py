@@ -481,7 +481,6 @@ def layer_units(
             density=density,
             size=size,
             signed=signed,
-            units="token" if aggregation == "none" else "word",
             hard=hard,
             present_scores=None if by_present is None else by_present[layer],
             seed=seed,

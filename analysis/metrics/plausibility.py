@@ -3,22 +3,19 @@
     n tokens; labels (n,) bool, True in the rationale; scores (n,) float; selected (n,) bool; a span is (start,
     end), end exclusive
 
-Every function is pure and checks its arguments. A metric that is not defined for a document (no rationale token, or
-none outside it) is NaN, never a silent 0: the caller skips the document for this metric and counts it.
+A metric that is not defined for a document (no rationale token, or none outside it) is NaN, never a silent 0. METRICS,
+at the end, has every metric by name; those that need the model once more are added by `faithfulness`.
 
-A set is made by a level (1/n) or by a size k (the k best tokens). With a size, tokens of the same score at its edge are
+A set is made by a level (1/n) or by a size k (the k best tokens). Tokens of the same score at the edge of a size are
 ties, and there are many of them where tokens were dropped (score 0). Nothing here looks at positions: `top_k_f1` and
 `top_k_iou` give the exact mean over every way to break the tie, `select_top_k` breaks it in a random order.
 
-METRICS, at the end, has every metric by name; those that need the model once more are added by `faithfulness`.
-
-Curves and counts are not scikit-learn's: its functions give the same numbers (tested with ties) and take 15 to 250
-times as long on one document, and a report asks for 15,000 (13 methods, 6 layers, 200 documents).
+scikit-learn's curves and counts give the same numbers (tested with ties) and take 15 to 250 times as long on one
+document; a report asks for 15,000 (13 methods, 6 layers, 200 documents).
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +54,37 @@ BY_CHANCE = "each content token by chance, by its own score"
 NO_SELECTION = "all content tokens, no n"
 
 
+# ---------------------------------------------------------------- arguments
+
+
+def as_labels(values: ArrayLike, name: str = "labels") -> NDArray[np.bool_]:
+    """(n,) bool. Raises ArgumentError for another shape, and for anything but 0 and 1."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ArgumentError(f"{name}: must be one-dimensional, got shape {array.shape}")
+    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+        raise ArgumentError(f"{name}: must be 0 or 1, got {np.setdiff1d(array, (0, 1))[0]}")
+    return array.astype(bool)
+
+
+def as_scores(values: ArrayLike) -> NDArray[np.float64]:
+    """(n,) float64. Raises ArgumentError for another shape, NaN and infinity."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ArgumentError(f"scores: must be one-dimensional, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ArgumentError("scores: must be finite, got NaN or infinity")
+    return array
+
+
+def as_pair(labels: ArrayLike, values: ArrayLike, name: str = "scores") -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    """Labels, and scores or other labels: both (n,), checked."""
+    truth, other = as_labels(labels), as_scores(values) if name.endswith("scores") else as_labels(values, name)
+    if len(other) != len(truth):
+        raise ArgumentError(f"{name}: {len(other)} tokens, labels have {len(truth)}")
+    return truth, other
+
+
 # ---------------------------------------------------------------- ranking
 
 
@@ -68,14 +96,14 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     Selection: none. Only the order of the content tokens counts, and no n enters.
     Range: 0 to 1, higher is better. Constant scores give the density of the rationale; random scores a little more,
         see `expected_average_precision`. NaN without a rationale token.
-    Misleads: AP grows with the share of tokens that are rationale. Compare methods on the same documents only, and
-        print the AP of random scores with it. It is not ERASER's `auprc`, which is a trapezoid.
+    Misleads: AP grows with the share of rationale tokens. Compare methods on the same documents only, beside the AP of
+        random scores. It is not ERASER's `auprc`, which is a trapezoid.
     Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.4.
 
     >>> average_precision([True, False, True], [0.5, 0.3, 0.2])
     0.8333333333333333
     """
-    truth, values = as_labels_and_scores(labels, scores)
+    truth, values = as_pair(labels, scores)
     if not truth.any():
         return math.nan
     hits, taken = _curve(truth, values)
@@ -85,21 +113,15 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 def expected_average_precision(positives: int, total: int) -> float:
     """Chance level of average precision: its mean over random scores without ties.
 
-    positives: k, rationale tokens; total: n, all tokens.
+    positives: k, rationale tokens; total: n, all tokens. NaN without a rationale token.
 
     Formula: E[AP] = ( H_n + (k - 1)/(n - 1) · (n - H_n) ) / n,      H_n = 1 + 1/2 + ... + 1/n
-    Range: a little above the density k/n. NaN without a rationale token.
 
     >>> expected_average_precision(1, 2)
     0.75
     """
-    if not 0 <= positives <= total or total < 1:
-        wanted = "must be 0 <= positives <= total, total >= 1"
-        raise ArgumentError(f"positives, total: got {positives} of {total}, {wanted}")
-    if positives == 0:
-        return math.nan
-    if total == 1:
-        return 1.0
+    if positives == 0 or total == 1:
+        return 1.0 if positives else math.nan
     harmonic = float((1.0 / np.arange(1, total + 1)).sum())
     return (harmonic + (positives - 1) / (total - 1) * (total - harmonic)) / total
 
@@ -110,8 +132,8 @@ def auprc(labels: ArrayLike, scores: ArrayLike) -> float:
     Formula: sum_k (R_k - R_(k-1)) · (P_k + P_(k-1)) / 2 over the distinct scores, from the highest
     Selection: none. Only the order of the content tokens counts. `auprc_positive` first sets negative scores to 0, as
         ferret does.
-    Range: 0 to 1, higher is better. A document without a rationale token gives .5, as in the official scorer, never
-        NaN; the metrics `auprc` and `auprc_positive` of a report leave such documents out.
+    Range: 0 to 1, higher is better. A document without a rationale token gives .5, as in the official scorer; the
+        metrics `auprc` and `auprc_positive` of a report leave such documents out.
     Misleads: it interpolates between points, which flatters ties: constant scores at 10 % density give .55. It is not
         `average_precision`.
     Reference: DeYoung et al. (2020), ERASER, https://aclanthology.org/2020.acl-main.408
@@ -119,7 +141,7 @@ def auprc(labels: ArrayLike, scores: ArrayLike) -> float:
     >>> auprc([True, False, True], [0.5, 0.3, 0.2])
     0.7916666666666666
     """
-    truth, values = as_labels_and_scores(labels, scores)
+    truth, values = as_pair(labels, scores)
     if not truth.any():
         return 0.5
     hits, taken = _curve(truth, values)
@@ -139,7 +161,7 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     >>> roc_auc([True, False, True, False], [0.4, 0.3, 0.2, 0.2])
     0.625
     """
-    truth, values = as_labels_and_scores(labels, scores)
+    truth, values = as_pair(labels, scores)
     positives = int(truth.sum())
     negatives = len(truth) - positives
     if positives == 0 or negatives == 0:
@@ -158,8 +180,8 @@ def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
         lie above it. It is the ROC curve at this FPR, as the exact mean over every order of the tied tokens.
     Selection: the longest beginning of the ranking with an FPR of at most 5, 10 or 20 % (`tpr_at_fpr_5`,
         `tpr_at_fpr_10`, `tpr_at_fpr_20`): as many other tokens for every method, whatever share of the mass they hold.
-    Range: 0 to 1, higher is better. Random scores give (k + 1)/(N + 1) in the mean, and constant ones give just that:
-        about the FPR, and more than it in short texts. NaN unless there are both kinds of tokens.
+    Range: 0 to 1, higher is better. Constant scores give (k + 1)/(N + 1), as random ones do in the mean: about the
+        FPR, more in short texts. NaN unless there are both kinds of tokens.
     Misleads: it judges the order, not the tokens that a method would select by itself. In a text with fewer than
         1/FPR other tokens k is 0: what counts are the rationale tokens above all others.
     Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
@@ -167,7 +189,7 @@ def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
     >>> tpr_at_fpr([True, False, True, False], [0.4, 0.3, 0.2, 0.1], 0.1)
     0.5
     """
-    truth, values = as_labels_and_scores(labels, scores)
+    truth, values = as_pair(labels, scores)
     if not 0 <= fpr <= 1:
         raise ArgumentError(f"fpr: got {fpr}, must be between 0 and 1")
     wanted, others = values[truth], np.sort(values[~truth])[::-1]
@@ -186,13 +208,11 @@ def precision_at_recall(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.floa
     """(101,) interpolated precision-recall curve at RECALL_GRID: the best precision at this recall or a higher one.
 
     Formula: p(r) = max over thresholds t with R(t) >= r of P(t). Tokens with the same score enter together.
-    Selection: none. Only the order of the content tokens counts.
     Range: 0 to 1, falling with the recall. All NaN without a rationale token.
-    Misleads: because of the maximum, random scores lie above the density at low recall. Compare with the curve of
-        random scores, not with the density.
+    Misleads: because of the maximum, random scores lie above the density at low recall. Compare with their curve.
     Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, equation 8.7.
     """
-    truth, values = as_labels_and_scores(labels, scores)
+    truth, values = as_pair(labels, scores)
     if not truth.any():
         return np.full(len(RECALL_GRID), np.nan)
     hits, taken = _curve(truth, values)
@@ -208,7 +228,7 @@ def gini(scores: ArrayLike) -> float:
     Selection: none. No n of a threshold enters.
     Range: 0 (all the same) to 1 - 1/n (one token has everything). NaN without tokens, or when all scores are 0.
     Misleads: it says how easy an explanation is to read, not how right it is: a method that points at one wrong token
-        has the best value. Values of long and short texts are not alike, as the highest possible one depends on n.
+        has the best value. The highest possible value depends on n, so long and short texts are not alike.
     Reference: Hurley and Rickard (2009), Comparing Measures of Sparsity, https://arxiv.org/abs/0811.4706; for
         explanations: Chalasani et al. (2020), https://arxiv.org/abs/1810.06583
 
@@ -235,34 +255,24 @@ def _curve(truth: NDArray[np.bool_], values: NDArray[np.float64]) -> tuple[NDArr
 def select_uniform(scores: ArrayLike, n: int) -> NDArray[np.bool_]:
     """(n,) bool: the tokens whose score is at least 1/n, the uniform level.
 
-    n: the number of tokens whose scores sum to 1. It may be larger than the number of scores given, since special
-        tokens have scores too.
+    n: the number of tokens whose scores sum to 1; special tokens among them, it is larger than the number of scores.
 
     Scores that are all the same share (1/n each) reach the level, so all tokens are selected. Scores that are all 0
-    do not, so none is: a method that marks nothing selects nothing. Raises ArgumentError for a negative score.
+    do not, so none is. Raises ArgumentError for a negative score.
 
     >>> select_uniform([0.5, 0.25, 0.25, 0.0], 4).tolist()
     [True, True, True, False]
     """
     values = as_scores(scores)
-    if n < 1:
-        raise ArgumentError(f"n: got {n}, must be at least 1")
     if (values < 0).any():
         raise ArgumentError(f"scores: must not be negative, the lowest is {np.min(values):.3g}")
     return np.asarray(values * n >= 1 - UNIFORM_TOLERANCE)
 
 
 def select_content(scores: ArrayLike) -> NDArray[np.bool_]:
-    """(n,) bool: the tokens with at least the mean score of the (content) tokens given.
-
-    The same as `select_uniform` after dividing by the sum of these scores. Scores that are all 0 select nothing, as
-    in `select_uniform`.
-    """
+    """(n,) bool: `select_uniform` after division by the sum of these scores; none where all are 0."""
     values = as_scores(scores)
-    total = float(values.sum())
-    if total == 0:
-        return np.zeros(len(values), dtype=bool)
-    return select_uniform(values / total, len(values))
+    return select_uniform(values / (float(values.sum()) or 1.0), len(values))
 
 
 def false_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
@@ -279,7 +289,7 @@ def false_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
     >>> false_positive_rate([True, False, False, False], [True, True, False, False])
     0.3333333333333333
     """
-    truth, chosen = _labels_and_selected(labels, selected)
+    truth, chosen = as_pair(labels, selected, "selected")
     return float(chosen[~truth].mean()) if (~truth).any() else math.nan
 
 
@@ -287,8 +297,7 @@ def true_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
     """True positive rate (TPR, also recall): the share of rationale tokens that are selected.
 
     Formula: TPR = TP / (TP + FN)
-    Selection: score >= 1/n. The metric's name says which n: tokens of the input (`tpr`), tokens present at the layer
-        (`tpr_present`) or content tokens (`tpr_content`).
+    Selection: score >= 1/n, n as of the FPR: `tpr`, `tpr_present`, `tpr_content`.
     Range: 0 to 1, higher is better. NaN without a rationale token.
     Misleads: selecting everything has a perfect TPR, so read it with FPR or J.
     Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
@@ -296,7 +305,7 @@ def true_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
     >>> true_positive_rate([True, True, False], [True, False, True])
     0.5
     """
-    truth, chosen = _labels_and_selected(labels, selected)
+    truth, chosen = as_pair(labels, selected, "selected")
     return float(chosen[truth].mean()) if truth.any() else math.nan
 
 
@@ -304,8 +313,7 @@ def youden_j(labels: ArrayLike, selected: ArrayLike) -> float:
     """Youden's J: how much more often a rationale token is selected than another one.
 
     Formula: J = TPR - FPR
-    Selection: score >= 1/n. The metric's name says which n: tokens of the input (`j`), tokens present at the layer
-        (`j_present`) or content tokens (`j_content`).
+    Selection: score >= 1/n, n as of the FPR: `j`, `j_present`, `j_content`.
     Range: -1 to 1, higher is better. 0 for a selection that ignores the rationale, whatever its size. NaN without a
         rationale token, and when every token is in the rationale.
     Misleads: it weighs both kinds of tokens alike, however few rationale tokens there are.
@@ -329,7 +337,7 @@ def precision(labels: ArrayLike, selected: ArrayLike) -> float:
     >>> precision([True, True, False], [True, False, True])
     0.5
     """
-    truth, chosen = _labels_and_selected(labels, selected)
+    truth, chosen = as_pair(labels, selected, "selected")
     return float((truth & chosen).sum() / chosen.sum()) if chosen.any() else math.nan
 
 
@@ -348,7 +356,7 @@ def f1_score(labels: ArrayLike, selected: ArrayLike) -> float:
     >>> f1_score([True, True, False], [True, False, True])
     0.5
     """
-    truth, chosen = _labels_and_selected(labels, selected)
+    truth, chosen = as_pair(labels, selected, "selected")
     return float(2 * (truth & chosen).sum() / (truth.sum() + chosen.sum())) if truth.any() else math.nan
 
 
@@ -365,7 +373,7 @@ def token_iou(labels: ArrayLike, selected: ArrayLike) -> float:
     >>> token_iou([True, True, False], [True, False, True])
     0.3333333333333333
     """
-    truth, chosen = _labels_and_selected(labels, selected)
+    truth, chosen = as_pair(labels, selected, "selected")
     return int((truth & chosen).sum()) / int((truth | chosen).sum()) if truth.any() else math.nan
 
 
@@ -383,7 +391,7 @@ def top_k_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: boo
     >>> top_k_f1([True, False, False, False], [0.5, 0.5, 0.1, 0.1], 1)
     0.5
     """
-    truth, values = as_labels_and_scores(labels, scores)
+    truth, values = as_pair(labels, scores)
     if not truth.any():
         return math.nan
     size, sure, taken, tied, tied_hits = _top_k(truth, values, k, positive_only=positive_only)
@@ -391,17 +399,14 @@ def top_k_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: boo
 
 
 def top_k_iou(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bool = False) -> float:
-    """`token_iou` of the k best tokens: the exact mean over every way to break ties.
-
-    The hits among the s tokens that are taken from a tie of m have a hypergeometric distribution. NaN without a
-    rationale token. k and positive_only as in `top_k_f1`.
+    """`token_iou` of the k best tokens, as `top_k_f1`: the hits among the tokens that are taken from a tie have a
+    hypergeometric distribution.
 
     >>> top_k_iou([True, False, False], [0.5, 0.5, 0.1], 1)
     0.5
     """
-    truth, values = as_labels_and_scores(labels, scores)
-    positives = int(truth.sum())
-    if positives == 0:
+    truth, values = as_pair(labels, scores)
+    if not truth.any():
         return math.nan
     size, sure, taken, tied, tied_hits = _top_k(truth, values, k, positive_only=positive_only)
     more, chances = np.array([tied_hits]), np.ones(1)
@@ -409,7 +414,7 @@ def top_k_iou(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bo
         more = np.arange(min(taken, tied_hits) + 1)
         chances = hypergeom.pmf(more, tied, tied_hits, taken)
     hits = sure + more
-    return float((chances * hits / (positives + size - hits)).sum())
+    return float((chances * hits / (int(truth.sum()) + size - hits)).sum())
 
 
 def select_top_k(scores: ArrayLike, k: int, *, seed: int | Sequence[int] = 0) -> NDArray[np.bool_]:
@@ -428,23 +433,10 @@ def select_top_k(scores: ArrayLike, k: int, *, seed: int | Sequence[int] = 0) ->
     return selected
 
 
-def has_tie_at(scores: ArrayLike, k: int) -> bool:
-    """Whether the k best tokens are not one set: tokens inside and outside share the k-th score.
-
-    >>> has_tie_at([0.4, 0.1, 0.1], 2), has_tie_at([0.4, 0.1, 0.1], 1)
-    (True, False)
-    """
-    values = as_scores(scores)
-    if _size(k) >= len(values):
-        return False
-    ordered = np.sort(values)[::-1]
-    return bool(ordered[k - 1] == ordered[k])
-
-
 def density_size(density: float, n: int) -> int:
-    """Tokens in a rationale of the data set's mean density: ceil(density · n), so at least 1.
+    """Tokens in a rationale of the data set's mean density: ceil(density · n) as in ERASER's baselines, at least 1.
 
-    Rounded up as in ERASER's own baselines. Raises ArgumentError for a density outside [0, 1].
+    Raises ArgumentError for a density outside [0, 1].
 
     >>> density_size(0.1, 20), density_size(0.1, 21), density_size(0.0, 21)
     (2, 3, 1)
@@ -482,10 +474,8 @@ def contiguous_spans(selected: ArrayLike) -> tuple[Span, ...]:
     >>> contiguous_spans([False, True, True, False, True])
     ((1, 3), (4, 5))
     """
-    chosen = as_labels(selected, "selected").astype(np.int8)
-    edges = np.diff(chosen, prepend=0, append=0)
-    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return tuple(zip(starts.tolist(), ends.tolist(), strict=True))
+    edges = np.diff(as_labels(selected, "selected").astype(np.int8), prepend=0, append=0)
+    return tuple(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))
 
 
 def iou_f1(labels: ArrayLike, selected: ArrayLike, *, threshold: float = IOU_THRESHOLD) -> float:
@@ -503,7 +493,7 @@ def iou_f1(labels: ArrayLike, selected: ArrayLike, *, threshold: float = IOU_THR
     >>> iou_f1([1, 1, 1, 1, 0, 0, 1], [1, 1, 1, 0, 0, 0, 0])
     0.6666666666666666
     """
-    truth, chosen = _labels_and_selected(labels, selected)
+    truth, chosen = as_pair(labels, selected, "selected")
     if not truth.any():
         return math.nan
     gold, runs = contiguous_spans(truth), contiguous_spans(chosen)
@@ -511,16 +501,18 @@ def iou_f1(labels: ArrayLike, selected: ArrayLike, *, threshold: float = IOU_THR
     return f1_of(right / len(runs), right / len(gold)) if runs else 0.0
 
 
-def top_k_iou_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, seed: int = 0, draws: int = TIE_DRAWS) -> float:
-    """`iou_f1` of the k best tokens: the mean over random orders of the tokens tied at the edge.
+def top_k_iou_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, seed: int = 0) -> float:
+    """`iou_f1` of the k best tokens: the mean over random orders of the tokens tied at the edge, if there is a tie.
 
-    There is no closed form for spans. The same seed gives the same number; without a tie one draw is exact.
+    There is no closed form for spans. The same seed gives the same number.
 
     >>> top_k_iou_f1([True, True, False], [0.5, 0.4, 0.1], 2)
     1.0
     """
-    times = draws if has_tie_at(scores, k) else 1
-    return float(np.mean([iou_f1(labels, select_top_k(scores, k, seed=[seed, draw])) for draw in range(times)]))
+    ordered = np.sort(as_scores(scores))[::-1]
+    tied = _size(k) < len(ordered) and ordered[k - 1] == ordered[k]
+    draws = [select_top_k(scores, k, seed=[seed, draw]) for draw in range(TIE_DRAWS if tied else 1)]
+    return float(np.mean([iou_f1(labels, chosen) for chosen in draws]))
 
 
 def matching_spans(truth: Sequence[Span], predicted: Sequence[Span], threshold: float) -> int:
@@ -539,54 +531,12 @@ def f1_of(precision: float, recall: float) -> float:
     return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
 
 
-# ---------------------------------------------------------------- arguments
-
-
-def as_labels(values: ArrayLike, name: str = "labels") -> NDArray[np.bool_]:
-    """(n,) bool. Raises ArgumentError for another shape, and for anything but 0 and 1."""
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise ArgumentError(f"{name}: must be one-dimensional, got shape {array.shape}")
-    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
-        raise ArgumentError(f"{name}: must be 0 or 1, got {np.setdiff1d(array, (0, 1))[0]}")
-    return array.astype(bool)
-
-
-def as_scores(values: ArrayLike) -> NDArray[np.float64]:
-    """(n,) float64. Raises ArgumentError for another shape, NaN and infinity."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise ArgumentError(f"scores: must be one-dimensional, got shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ArgumentError("scores: must be finite, got NaN or infinity")
-    return array
-
-
-def same_length(name: str, values: NDArray[Any], labels: NDArray[np.bool_]) -> None:
-    """Raises ArgumentError unless there is one value for each label."""
-    if len(values) != len(labels):
-        raise ArgumentError(f"{name}: {len(values)} tokens, labels have {len(labels)}")
-
-
-def as_labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Both (n,), checked."""
-    truth, values = as_labels(labels), as_scores(scores)
-    same_length("scores", values, truth)
-    return truth, values
-
-
-def _labels_and_selected(labels: ArrayLike, selected: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    truth, chosen = as_labels(labels), as_labels(selected, "selected")
-    same_length("selected", chosen, truth)
-    return truth, chosen
-
-
 # ---------------------------------------------------------------- metrics by name
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One document at one layer of one method.
+    """One document at one layer of one method; n content tokens, or words.
 
     labels          (n,) bool, True in the rationale; special tokens and a query's tokens are left out
     scores          (n,) float64; raw, or shares of the input whose sum is at most 1
@@ -596,7 +546,6 @@ class Unit:
     density         of the data set: mean share of rationale tokens
     size            of its rationales: mean number of rationale tokens, NaN when it is not known
     signed          scores that may be negative: what is selected at 1/n is not defined for them
-    units           "token" or "word"
     hard            (n,) bool, the method's own hard rationale; None when it has none
     present_scores  (n,) float64, scores for the level of the tokens present; None: `scores`. They differ where a
                     document is several windows, each weighted by its share of the tokens present
@@ -610,17 +559,17 @@ class Unit:
     density: float
     size: float = math.nan
     signed: bool = False
-    units: str = "token"
     hard: NDArray[np.bool_] | None = None
     present_scores: NDArray[np.float64] | None = None
     seed: int = 0
     _selected: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False, init=False)
 
     def __post_init__(self) -> None:
-        for name in ("labels", "scores", "hard", "present_scores"):
+        for name in ("scores", "hard", "present_scores"):
             if (given := getattr(self, name)) is not None:
-                object.__setattr__(self, name, (as_scores if "scores" in name else as_labels)(given))
-                same_length(name, getattr(self, name), self.labels)
+                labels, checked = as_pair(self.labels, given, name)
+                object.__setattr__(self, "labels", labels)
+                object.__setattr__(self, name, checked)
 
     def selected(self, level: str) -> NDArray[np.bool_]:
         """(n,) bool: the tokens that reach the level INPUT, PRESENT or CONTENT; several metrics share it."""
@@ -653,11 +602,6 @@ class Metric:
     level: str
     source: Callable[..., Any]
     function: Callable[[Unit], float] | None = None
-
-    @property
-    def documentation(self) -> str:
-        """The docstring of `source`: formula, selection, range, what misleads, reference."""
-        return inspect.getdoc(self.source) or ""
 
     @property
     def needs_rationale(self) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata, spearmanr
 
 from adapler.errors import ArgumentError
-from analysis.metrics.plausibility import as_labels_and_scores, as_scores, average_precision
+from analysis.metrics.plausibility import as_pair, as_scores, average_precision
 
 MOST_EXACT = 10  # tokens of a text whose subsets are all evaluated
 RETENTION = 0.5
@@ -49,7 +49,7 @@ def precision_at_1(labels: ArrayLike, scores: ArrayLike) -> float:
     >>> precision_at_1([False, True], [0.5, 0.5])
     0.5
     """
-    truth, values = as_labels_and_scores(labels, scores)
+    truth, values = as_pair(labels, scores)
     return float(truth[values == values.max()].mean()) if truth.any() else math.nan
 
 

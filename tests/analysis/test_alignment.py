@@ -278,10 +278,10 @@ def test_a_word_unit_by_hand(tiny_tokenizer: Any) -> None:
     given = scored([0.5, 0.1, 0.1, 0.2, 0.1], present=[[True, True, False, True, False]])
     (pieces,) = units([window], [given], "none")
     np.testing.assert_allclose(pieces.scores, [0.1, 0.1, 0.2], rtol=1e-6)
-    assert (pieces.n_input, pieces.n_present, pieces.units) == (5, 3, "token") and pieces.present_scores is None
+    assert (pieces.n_input, pieces.n_present) == (5, 3) and pieces.present_scores is None
     (summed,) = units([window], [given], "sum")
     np.testing.assert_allclose(summed.scores, [0.1, 0.3], rtol=1e-6)
-    assert (summed.n_input, summed.n_present, summed.units) == (4, 3, "word")  # two words, [CLS]; [SEP] is gone
+    assert (summed.n_input, summed.n_present) == (4, 3)  # two words, [CLS]; [SEP] is gone
     # the max of the pieces leaves .5 + .1 + .1 + .2 = .9 to share out
     (best,) = units([window], [given], "max")
     np.testing.assert_allclose(best.scores, [0.1 / 0.9, 0.2 / 0.9], rtol=1e-6)

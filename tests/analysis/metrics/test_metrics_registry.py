@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -123,7 +124,7 @@ def test_present_scores_are_for_the_present_level_only() -> None:
 def test_every_metric_says_which_n_and_how() -> None:
     for metric in METRICS.values():
         assert metric.level and metric.name == get_metric(metric.name).name
-        lines = metric.documentation.splitlines()
+        lines = (inspect.getdoc(metric.source) or "").splitlines()
         marks = [line.split(":")[0] for line in lines if line[:1].isupper() and ":" in line][1:]
         assert lines[0].endswith(".") and ":" in lines[0], metric.name
         assert marks == ["Formula", "Selection", "Range", "Misleads", "Reference"], metric.name
