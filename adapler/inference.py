@@ -75,11 +75,7 @@ def token_budget_for(device: torch.device) -> int:
 
 def batches_by_length(lengths: Sequence[int], *, token_budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
     """Row indices in batches of similar length, longest first, at most `token_budget` padded tokens each (a row longer
-    than that gets a batch of its own).
-
-    Raises:
-        ArgumentError: the budget is below 1.
-    """
+    than that gets a batch of its own)."""
     if not (is_number(token_budget, whole=True) and token_budget >= 1):
         raise ArgumentError(f"token_budget: {token_budget!r} is not a whole number of at least 1")
     batch: list[int] = []
@@ -133,20 +129,16 @@ def forward_all(
     progress: str | None = None,
     **arguments: Any,
 ) -> Iterator[tuple[list[int], Any]]:
-    """Run a classifier over encoded rows in evaluation mode, in batches of similar length.
+    """Run a classifier over encoded rows in evaluation mode, in batches of similar length; yields the row indices of a
+    batch and the model's output.
 
     Args:
-        model: AdapLeR, an InferenceClassifier or any transformers classifier, on any device, in any dtype
-            (`for_inference`).
+        model: AdapLeR, an InferenceClassifier or any transformers classifier.
         rows: `Encoded.rows`, or other mappings with input_ids, attention_mask and, where the tokenizer makes them,
             token_type_ids.
-        pad_token_id: the tokenizer's.
         token_budget: padded tokens of a batch; default: see token_budget_for.
         progress: title of a progress bar; None for none.
         arguments: of the model's forward, such as removal and threshold_scale.
-
-    Yields:
-        (row indices of a batch, the model's output on its device).
     """
     if isinstance(model, PreTrainedModel):
         arguments = {"return_dict": True, **arguments}  # whatever its configuration says
@@ -179,13 +171,9 @@ def predict_rows(model: Any, rows: Any, *, depths: list[list[int]] | None = None
     """`forward_all`, gathered in the order of the rows.
 
     Args:
-        model: see forward_all.
         rows: see forward_all; or a `datasets.Dataset` of any size, of which CHUNK rows are in memory at a time.
         depths: AdapLeR only: is filled with the number of layers that each token of each row entered.
         options: other arguments of forward_all.
-
-    Raises:
-        ArgumentError: no rows.
     """
     if not len(rows):
         raise ArgumentError("rows: nothing to predict")
@@ -258,11 +246,7 @@ def predictions(
     depths: list[list[int]] | None = None,
 ) -> list[Prediction]:
     """The prediction of each text, from the outputs `found` of its windows; without the `depths` of predict_rows, it
-    has no tokens and layers.
-
-    Raises:
-        ArgumentError: logits that are not finite, from which no label follows.
-    """
+    has no tokens and layers."""
     check_finite(found.logits)
     plain = backbone_flops(model.config, found.lengths_in)
     spent = adapler_flops(model.config, found.lengths_in, found.lengths) if removal == "hard" else plain
@@ -284,20 +268,9 @@ def predictions(
     names, results = label_names(model.config), []
     values = zip(*(column.tolist() for column in columns), tokens, layers, strict=True)
     for shares, speedup, lengths, count, length, pieces, depth in values:
-        best = max(range(len(shares)), key=shares.__getitem__)
-        results.append(
-            Prediction(
-                label=names[best],
-                score=shares[best],
-                probabilities=dict(zip(names, shares, strict=True)),
-                tokens=tuple(pieces),
-                layers=tuple(depth),
-                lengths=tuple(lengths),
-                speedup=speedup,
-                windows=count,
-                length=length,
-            )
-        )
+        score, label = max(shares), names[shares.index(max(shares))]
+        by_name, parts = dict(zip(names, shares, strict=True)), (tuple(pieces), tuple(depth), tuple(lengths))
+        results.append(Prediction(label, score, by_name, *parts, speedup=speedup, windows=count, length=length))
     return results
 
 
@@ -365,12 +338,8 @@ class Predicts:
 
     @property
     def calibration(self) -> Calibration:
-        """The curve that `adapler calibrate` measured of this model; it can be set.
-
-        Raises:
-            ArgumentError: none is stored with the model, or it was measured with other weights.
-            CheckpointError: the stored one is damaged.
-        """
+        """The curve that `adapler calibrate` measured of this model; it can be set. ArgumentError if none is stored
+        with the model, or one of other weights."""
         if self._calibration is None:
             name, hub = self._source or ("MODEL", {})
             path = file_beside(name, CALIBRATION, **hub) if self._source else None
@@ -423,9 +392,6 @@ class Predicts:
 
         Args:
             dtype: "float32", "bfloat16", or "auto": bfloat16 where the model's device computes it in hardware.
-
-        Raises:
-            ArgumentError: another dtype.
         """
         return cast(Self, inference_copy(self, dtype=dtype))
 
@@ -554,7 +520,6 @@ class InferenceClassifier(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Device of the model."""
         return cast(torch.device, self.classifier.device)
 
     def forward(

@@ -71,8 +71,6 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
             if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
                 raise ArgumentError(f"backbone_config: model_type {model_type!r} is not known to transformers")
             self.backbone_config = backbone = CONFIG_MAPPING[model_type](**backbone)
-        elif not (backbone is None or isinstance(backbone, PretrainedConfig)):
-            raise ArgumentError(f"backbone_config: {backbone!r} is not a configuration")
         else:
             self.backbone_config = backbone = copy.deepcopy(backbone)  # its labels may change below
         predictor_class(self.predictor)  # refuses a name that is not known

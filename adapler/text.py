@@ -33,7 +33,6 @@ IN_MEMORY_ROWS = 20_000  # a larger encoded data set is a file mapped into memor
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _DEFAULT_STRIDE = 128  # tokens, or a quarter of a window when that is less
-_COLUMNS = (("words",), ("words", "query"), ("text_a",), ("text_a", "text_b"))
 _LOCK = Lock()  # the length and the side at which a fast tokenizer cuts are state of the tokenizer
 
 
@@ -46,10 +45,10 @@ def load_tokenizer(name_or_folder: str | os.PathLike[str], *, words: bool = True
     Byte-level tokenizers (RoBERTa, ModernBERT) glue the words of a list together unless they put a space before each
     word. That space also changes the first token of plain text, so it is set for words only.
 
-    Raises:
-        CheckpointError: no fast tokenizer can be loaded, or its vocabulary is not the model's: a folder without
-            tokenizer files gives an empty one, to which every word is unknown.
+    Raises CheckpointError if no fast tokenizer can be loaded, or its vocabulary is not the model's: a folder without
+    tokenizer files gives an empty one, to which every word is unknown.
     """
+    from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 
     name = os.fspath(name_or_folder)
@@ -62,25 +61,23 @@ def load_tokenizer(name_or_folder: str | os.PathLike[str], *, words: bool = True
         raise CheckpointError(f"{name}: no tokenizer can be loaded from there ({reason:.160})") from error
     if not tokenizer.is_fast:
         raise CheckpointError(f"{name}: has only a slow tokenizer, one of the `tokenizers` library is needed")
-    expected = _vocabulary_size(name)
+    path = file_beside(name, "config.json")
+    try:
+        config = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+        expected = (config.get("backbone_config") or config).get("vocab_size")
+    except (OSError, ValueError, AttributeError):
+        expected = None  # loading the model reports it
     if expected is not None and not expected // 2 <= len(tokenizer) <= expected:
         raise CheckpointError(
             f"{name}: its tokenizer has {len(tokenizer)} tokens and the model {expected}: it is incomplete, or "
             "another model's"
         )
     if words and _glues_words(tokenizer):  # generic tokenizer classes ignore the option
-        _set_prefix_space(tokenizer)
+        state = json.loads(tokenizer.backend_tokenizer.to_str())
+        for part in _byte_levels(state["pre_tokenizer"]):
+            part["add_prefix_space"] = True
+        tokenizer.backend_tokenizer.pre_tokenizer = Tokenizer.from_str(json.dumps(state)).pre_tokenizer
     return tokenizer
-
-
-def _vocabulary_size(name: str) -> int | None:
-    """Vocabulary size of the model in a folder or on the hub; None without a configuration."""
-    path = file_beside(name, "config.json")
-    try:
-        config = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
-        return (config.get("backbone_config") or config).get("vocab_size")
-    except (OSError, ValueError, AttributeError):
-        return None  # loading the model reports it
 
 
 def is_byte_level(tokenizer: Any) -> bool:
@@ -100,15 +97,6 @@ def check_splits_words(tokenizer: Any) -> None:
 def _glues_words(tokenizer: Any) -> bool:
     """Byte-level without a space before each word; transformers 5 does not warn of that any more."""
     return any(not part["add_prefix_space"] for part in _byte_levels(_pre_tokenizer(tokenizer)))
-
-
-def _set_prefix_space(tokenizer: Any) -> None:
-    from tokenizers import Tokenizer
-
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    for part in _byte_levels(state["pre_tokenizer"]):
-        part["add_prefix_space"] = True
-    tokenizer.backend_tokenizer.pre_tokenizer = Tokenizer.from_str(json.dumps(state)).pre_tokenizer
 
 
 def _pre_tokenizer(tokenizer: Any) -> dict[str, Any]:
@@ -172,16 +160,13 @@ def encode(
 
     Args:
         texts: strings, or lists of words.
-        tokenizer: a fast one, left as it was.
         seconds: the second text of each pair, of the same kind as the first; None or "" or []: a single text.
             Beside a list of words it is a query, which is never cut. Of a pair of strings, "truncate" and "last"
             shorten the longer one first, and "windows" cuts the second and repeats the first in every window.
-        max_length: the most tokens of an input.
         truncation: see the module; one of TRUNCATIONS.
         stride: tokens by which windows overlap. Default: 128, or a quarter of what fits when that is less.
 
     Raises:
-        ArgumentError: a tokenizer, length, truncation or stride that cannot be used.
         DataError: a query, or the first text of a pair under "windows", that leaves no room for the rest.
     """
     words = len(texts) > 0 and not isinstance(texts[0], str)
@@ -286,30 +271,22 @@ def encode_dataset(
     truncation: str = "truncate",
     stride: int | None = None,
     workers: int = 0,
-    progress: bool = True,
     blank: bool = True,
 ) -> Dataset:
     """`encode` of every row of a data set.
 
     Args:
         dataset: with `id`, the `columns`, and possibly `label`.
-        tokenizer, max_length, truncation, stride: see `encode`.
         columns: ("words",), ("words", "query") with the query as plain text, ("text_a",) or ("text_a", "text_b").
         workers: processes that tokenise a data set of more than IN_MEMORY_ROWS rows; 0 and 1: this one.
-        progress: show a progress bar.
-        blank: whether a text may give no wordpieces.
+        blank: whether a text may give no wordpieces; DataError where not.
 
     Returns:
         Columns id (of windows "ID#k", k from 0), example_id, those of `Encoded.rows`, and labels where `dataset` has
         `label`. Of more than IN_MEMORY_ROWS rows, the result is a file mapped into memory.
-
-    Raises:
-        ArgumentError, DataError: see `encode`; a text that gives no wordpieces where none may.
     """
     from datasets.fingerprint import get_temporary_cache_files_directory
 
-    if columns not in _COLUMNS:
-        raise ArgumentError(f"columns: {columns!r} is not one of {', '.join(map(str, _COLUMNS))}")
     tokenizer = copy.deepcopy(tokenizer)  # processes get it as it is now
 
     def encode_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -346,7 +323,7 @@ def encode_dataset(
         num_proc=workers if large and workers > 1 else None,
         load_from_cache_file=False,
         new_fingerprint=name,  # spares `datasets` pickling the tokenizer for a cache that is not used
-        desc="tokenise" if progress else None,
+        desc="tokenise",
     )
 
 
@@ -411,11 +388,7 @@ def choose_encoding(
     longest: str = "the model's longest input",
 ) -> Encoding:
     """Combine the given settings with those of the model's training; a recorded stride applies to its windows only.
-    The note calls a length that neither names `longest`.
-
-    Raises:
-        ArgumentError: another strategy, or a stride that is negative or without windows.
-    """
+    The note calls a length that neither names `longest`."""
     how = recorded or Encoding()
     strategy = long_documents or how.long_documents
     if strategy not in TRUNCATIONS:

@@ -242,8 +242,8 @@ def reinitialise_head(
     reached, so that fine-tuning on long inputs does not start. "auto" recognises it by a standard deviation below half
     of 1/sqrt(D), which a dense layer needs to keep the size of its input; it never touches a fine-tuned classifier's.
 
-    The classifier is changed in place, with torch's global random generator. `fine_tuned`: whether the head was trained;
-    default: by the configuration. Returns whether it was re-initialised.
+    The classifier is changed in place, with torch's global random generator. `fine_tuned`: whether the head was
+    trained; default: by the configuration. Returns whether it was re-initialised.
     """
     pooler = view(classifier).pooler
     healthy = pooler.in_features**-0.5
