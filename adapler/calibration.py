@@ -8,7 +8,6 @@ by chance.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import operator
@@ -222,27 +221,6 @@ def one_target(**targets: float | None) -> tuple[str, float] | None:
         elif not (is_number(value) and value > 0):
             raise ArgumentError(f"{name}: {value!r} is not a number above 0")
     return given[0] if given else None
-
-
-def weights_checksum(model: Any) -> str:
-    """sha256 over a model's weights: names, shapes and values; of another policy than AdapLeR's, its name and numbers.
-
-    How weights are stored does not count, nor theta, which has no effect at inference. The backbone's are rounded to
-    bfloat16 first, so that the same model in bfloat16 has the same checksum.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    policy, options = (getattr(model.config, name, None) for name in ("policy", "policy_options"))
-    if options or policy not in (None, "adapler"):
-        digest.update(json.dumps([policy, options], sort_keys=True).encode())
-    for name, parameter in model.named_parameters():
-        if name != "theta":
-            dtype = torch.bfloat16 if name.startswith("backbone.") else torch.float32
-            values = parameter.detach().to(dtype).cpu().contiguous()
-            digest.update(f"{name} {tuple(values.shape)}\n".encode())
-            digest.update(values.view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

@@ -449,3 +449,65 @@ def find_shared(splits: Mapping[str, Sequence[tuple[str, str]]]) -> list[str]:
                 kind, other = ("id", identifier) if identifier in ids else ("text", texts[text])
                 leaks.append(f"{first} {other} and {second} {identifier} have the same {kind}")
     return leaks
+
+
+# ---- Labels of a data set and of a model, and samples that are balanced over them
+
+
+def match_labels(labels: Sequence[str], names: Sequence[str]) -> list[int] | None:
+    """Index in a model's class names of each label of a data set; None if the names do not tell.
+
+    Case is ignored. Without an equal name for each label, NEG stands for negative: one name is the beginning of the
+    other, of three letters at least. Labels that are numbers are indices, unless the model's names are numbers too. For
+    a model without names (LABEL_0, LABEL_1, ...) labels count in their own order.
+
+    >>> match_labels(["POS", "NEG"], ["negative", "positive"]), match_labels(["1"], ["no", "yes"])
+    ([1, 0], [1])
+    >>> match_labels(["toxic", "fine"], ["negative", "positive"]) is None
+    True
+    """
+    mine, theirs = [label.lower() for label in labels], [name.lower() for name in names]
+    for here, there, alike in ((labels, names, str.__eq__), (mine, theirs, str.__eq__), (mine, theirs, _begins)):
+        found = [[index for index, name in enumerate(there) if alike(label, name)] for label in here]
+        if all(len(each) == 1 for each in found) and len({each[0] for each in found}) == len(found):
+            return [each[0] for each in found]
+    if all(map(str.isdecimal, mine)) and not any(map(str.isdecimal, theirs)):
+        indices = [int(label) for label in mine]
+        return indices if max(indices) < len(names) else None
+    if len(labels) == len(names) and all(name == f"label_{index}" for index, name in enumerate(theirs)):
+        return list(range(len(labels)))
+    return None
+
+
+def _begins(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    return len(short) >= 3 and long.startswith(short)
+
+
+def balanced_indices(labels: Sequence[Any], n: int, *, seed: int) -> list[int]:
+    """Ascending indices of a random sample of `n` rows (or all) that is balanced over the labels.
+
+    Every label gives the same number of rows; a label with too few gives all it has, and the others share the rest.
+    If `n` is no multiple of the number of labels, the first labels in sorted order give one row more. A smaller sample
+    is part of every larger one with the same seed.
+
+    >>> balanced_indices(["NEG", "NEG", "NEG", "NEG", "NEG", "POS"], 4, seed=0)
+    [2, 3, 4, 5]
+    """
+    if n < 1:
+        raise ArgumentError(f"n: {n} is not at least 1")
+    if n >= len(labels):
+        return list(range(len(labels)))
+    _, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    quotas, left = np.zeros_like(counts), n
+    while left:
+        unfilled = np.flatnonzero(quotas < counts)
+        for label in unfilled[:left]:
+            given = min(max(1, left // len(unfilled)), int(counts[label] - quotas[label]))
+            quotas[label] += given
+        left = n - int(quotas.sum())
+    random = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for label, quota in enumerate(quotas):
+        chosen += random.permutation(np.flatnonzero(label_of_row == label))[:quota].tolist()
+    return sorted(chosen)

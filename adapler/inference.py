@@ -6,6 +6,8 @@ Dimensions: B batch, N padded length, n texts, W inputs (more than n with window
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +32,6 @@ from adapler.calibration import (
     Machine,
     one_target,
     read_calibration,
-    weights_checksum,
     write_calibration,
 )
 from adapler.errors import ArgumentError
@@ -468,7 +469,26 @@ def padding_of(tokenizer: Any) -> int:
     return int(tokenizer.pad_token_id)
 
 
-# ---- copies in another dtype
+# ---- copies in another dtype, and what tells one model from another
+
+
+def weights_checksum(model: Any) -> str:
+    """sha256 over a model's weights: names, shapes and values; of another policy than AdapLeR's, its name and numbers.
+
+    How weights are stored does not count, nor theta, which has no effect at inference. The backbone's are rounded to
+    bfloat16 first, so that the same model in bfloat16 has the same checksum.
+    """
+    digest = hashlib.sha256()
+    policy, options = (getattr(model.config, name, None) for name in ("policy", "policy_options"))
+    if options or policy not in (None, "adapler"):
+        digest.update(json.dumps([policy, options], sort_keys=True).encode())
+    for name, parameter in model.named_parameters():
+        if name != "theta":
+            dtype = torch.bfloat16 if name.startswith("backbone.") else torch.float32
+            values = parameter.detach().to(dtype).cpu().contiguous()
+            digest.update(f"{name} {tuple(values.shape)}\n".encode())
+            digest.update(values.view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 @torch.inference_mode(False)

@@ -30,9 +30,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from adapler.data import balanced_indices
 from adapler.embedded import SAMPLE
-from adapler.eraser import EraserCorpus, EraserExample, has_documents, holds_corpus, read_corpus
+from adapler.eraser import EraserCorpus, EraserExample, balanced_indices, has_documents, holds_corpus, read_corpus
 from adapler.errors import ArgumentError
 from adapler.text import Encoded, encode, is_byte_level
 from analysis import marks

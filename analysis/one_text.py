@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from adapler.backbones.decomposition import PREDICTED, class_index, needs_labels, target_weights
 from adapler.backbones.families import label_names
 from adapler.contribution import threshold
-from adapler.data import match_labels
+from adapler.eraser import match_labels
 from adapler.errors import ArgumentError, ambiguous
 from adapler.passes import check_finite
 from adapler.policies import ContributionPolicy

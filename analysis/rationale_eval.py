@@ -29,11 +29,11 @@ from tqdm import tqdm
 from transformers import logging as transformers_logging
 
 import adapler
-from adapler.calibration import weights_checksum
 from adapler.embedded import SAMPLE
 from adapler.eraser import EraserCorpus, EraserExample, misquoted_note, queries_differ
 from adapler.errors import ArgumentError, counted
 from adapler.flops import adapler_flops, backbone_flops
+from adapler.inference import weights_checksum
 from adapler.options import load_plugins, option, parse, record, user_errors
 from adapler.passes import check_finite
 from adapler.system import check_writable_folder, is_main

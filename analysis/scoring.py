@@ -36,8 +36,8 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.attention import HALF
 from adapler.backbones.families import check_task
 from adapler.backbones.loading import is_local, load_any_classifier, read_config
-from adapler.data import match_labels
 from adapler.embedded import CHECKPOINT
+from adapler.eraser import match_labels
 from adapler.errors import ArgumentError
 from adapler.inference import GRADIENT_TOKEN_BUDGET, batches_by_length
 from adapler.options import option

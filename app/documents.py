@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
-from adapler.data import match_labels
-from adapler.eraser import EraserCorpus, merge_spans, queries_differ
+from adapler.eraser import EraserCorpus, match_labels, merge_spans, queries_differ
 from adapler.errors import ArgumentError, DataError, validation_reason
 from adapler.system import json_lines
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from adapler.calibrate import curve_table, measure
-from adapler.calibration import CALIBRATION, Calibration, Machine, weights_checksum, write_calibration
+from adapler.calibration import CALIBRATION, Calibration, Machine, write_calibration
 from adapler.errors import ArgumentError, counted
 from adapler.evaluation import evaluate_rows, evaluation_table
-from adapler.inference import token_budget_for
+from adapler.inference import token_budget_for, weights_checksum
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.system import check_output_file, choose_device, choose_dtype, describe_dtype
 from adapler.text import reading

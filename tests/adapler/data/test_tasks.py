@@ -20,14 +20,13 @@ from hypothesis import strategies as st
 from adapler.data import (
     TASKS,
     HoldOut,
-    balanced_indices,
     balanced_sample,
     default_max_length,
     hold_out,
     in_label_order,
     load_task,
-    match_labels,
 )
+from adapler.eraser import balanced_indices, match_labels
 from adapler.errors import ArgumentError, DataError
 from tests.adapler.data.corpora import files_of, pack, row, write
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
-from adapler.calibration import CALIBRATION, Machine, read_calibration, weights_checksum, write_calibration
+from adapler.calibration import CALIBRATION, Machine, read_calibration, write_calibration
 from adapler.embedded import CHECKPOINT
+from adapler.inference import weights_checksum
 from adapler.text import Encoding, reading
 from tests.adapler.curves import MACHINE, calibration, point
 from tests.adapler.policies.policy_models import tiny_policy

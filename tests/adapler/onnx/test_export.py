@@ -16,9 +16,10 @@ from transformers import AutoTokenizer
 import adapler.onnx as module
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
 from adapler.backbones.families import family_of, view
-from adapler.calibration import CALIBRATION, read_calibration, weights_checksum
+from adapler.calibration import CALIBRATION, read_calibration
 from adapler.cli import main
 from adapler.eraser import read_corpus
+from adapler.inference import weights_checksum
 from adapler.onnx import ONE, PACKED, compare, export_onnx, run_graph
 from tests.adapler.curves import calibration
 from tests.conftest import VOCABULARY, tiny_adapler

@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
 from adapler import passes as soft
-from adapler.calibration import weights_checksum
 from adapler.flops import adapler_flops
+from adapler.inference import weights_checksum
 from tests.adapler.training.common import trainer
 from tests.conftest import LAYERS, random_batch, tiny_adapler
 
