@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.options import check_drop, is_number
+from adapler.options import is_number
 from adapler.system import replacing
 from adapler.text import reading
 
@@ -216,9 +216,9 @@ def one_target(**targets: float | None) -> tuple[str, float] | None:
     if len(given) > 1:
         raise ArgumentError(f"{' and '.join(name for name, _ in given)}: only one of them can be given")
     for name, value in given:
-        if name == "max_drop":
-            check_drop(name, value)
-        elif not (is_number(value) and value > 0):
+        if name == "max_drop" and not (is_number(value) and 0 <= value <= 1):  # 5 would allow any loss
+            raise ArgumentError(f"{name}: {value!r} is not a number from 0 to 1 (a drop of one point is 0.01)")
+        if name != "max_drop" and not (is_number(value) and value > 0):
             raise ArgumentError(f"{name}: {value!r} is not a number above 0")
     return given[0] if given else None
 

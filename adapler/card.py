@@ -13,7 +13,7 @@ from adapler.calibrate import curve_table
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import evaluation_table
 from adapler.modeling import AdapLeRForSequenceClassification
-from adapler.system import replacing, visible
+from adapler.system import replacing
 from adapler.training.records import CARD, RECORD, model_checksum, read_json
 
 TEMPLATE = """---
@@ -140,7 +140,7 @@ def model_card(
 def _evaluations(folder: Path, notes: list[str]) -> tuple[str, list[EvalResult]]:
     """Section with the evaluations of these weights, and the scores at their own thresholds as the hub lists them."""
     weights, tables, results = model_checksum(folder), [], []
-    for path in visible(folder.glob("evaluation*.json")):
+    for path in sorted(folder.glob("evaluation*.json")):
         found = read_json(path)
         if found.get("model_checksum") != weights:
             notes.append(f"{path}: left out, it was measured with other weights than those in the folder")

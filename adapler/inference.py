@@ -431,8 +431,8 @@ class Predicts:
             ArgumentError: an empty text, a wrong option, or a target that cannot be met; nothing is predicted then.
             DataError: a pair whose first text leaves no room for windows.
         """
-        target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
-        check_removal(removal, threshold_scale, target=target and target[0])
+        targets = {"speedup": speedup, "max_drop": max_drop, "milliseconds": milliseconds}
+        target = check_removal(removal, threshold_scale, **targets)
         first, seconds = _columns_of(texts)
         model = self if dtype is None else self.for_inference(dtype=dtype)
         encoding = self.encoding(max_length=max_length, long_documents=long_documents, stride=stride)
@@ -451,15 +451,18 @@ class Predicts:
         return predictions(model, tokenizer, encoded, found, removal=removal, depths=depths)
 
 
-def check_removal(removal: str, threshold_scale: float | None, *, target: str | None = None) -> None:
-    """Raises ArgumentError for a removal that `predict` does not have, or options that contradict each other."""
+def check_removal(removal: str, threshold_scale: float | None, **targets: float | None) -> tuple[str, float] | None:
+    """The one target that is given, by name; ArgumentError for a removal that `predict` does not have, or options that
+    contradict each other."""
     if removal not in ("hard", "none"):
         raise ArgumentError(f"removal: {removal!r} is not 'hard' or 'none'")
+    target = one_target(**targets)
     if target is not None and threshold_scale is not None:
-        raise ArgumentError(f"{target} and threshold_scale: only one of them can be given")
-    name = target or (None if threshold_scale is None else "threshold_scale")
+        raise ArgumentError(f"{target[0]} and threshold_scale: only one of them can be given")
+    name = target[0] if target else None if threshold_scale is None else "threshold_scale"
     if removal == "none" and name is not None:
         raise ArgumentError(f"{name}: removal='none' drops no tokens")
+    return target
 
 
 def padding_of(tokenizer: Any) -> int:

@@ -54,12 +54,10 @@ def option(
     choices: Sequence[Any] | None = None,
     **bounds: float,
 ) -> Any:
-    """A field of an options class.
+    """A field of an options class; without a default the option is required.
 
     Args:
         help: one line for `--help`.
-        default: value if none is given; without a default the option is required.
-        default_factory: makes the default.
         basic: shown by `--help`; the others appear under `--help-all` only.
         choices: allowed values of a list's items; a `Literal` type has its own.
         bounds: low, above, below, most: of the value, or of each item of a list; see `Checked`.
@@ -119,8 +117,6 @@ def parse(
     Args:
         cls: dataclass whose fields are made by `option`; a field that is itself a dataclass is a group.
         argv: words of the command line; None takes those of the process.
-        prog: name of the command in its help.
-        example: shown below the help.
         presets: values by preset name; the first one is the default.
         positional: option that words without an option set, unless it is given.
 
@@ -133,9 +129,7 @@ def parse(
     parser = CommandParser(
         prog=prog,
         description=(cls.__doc__ or "").strip().split("\n\n")[0],
-        epilog="".join(
-            [f"example: {example}\n" if example else "", "" if show_all else f"{prog} --help-all shows all."]
-        ),
+        epilog=(f"example: {example}\n" if example else "") + ("" if show_all else f"{prog} --help-all shows all."),
         argument_default=argparse.SUPPRESS,  # only what is given appears in a namespace
         add_help=False,
         allow_abbrev=False,
@@ -313,12 +307,6 @@ def is_number(value: Any, *, whole: bool = False) -> bool:
         return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
     except OverflowError:  # an integer beyond a float's range
         return False
-
-
-def check_drop(name: str, value: Any) -> None:
-    """Raise ArgumentError for a score drop outside 0 to 1, such as 5 for five points, which would allow any loss."""
-    if not (is_number(value) and 0 <= value <= 1):
-        raise ArgumentError(f"{name}: {value!r} is not a number from 0 to 1 (a drop of one point is 0.01)")
 
 
 # ---- classes by name: predictors, policies, scoring methods. In a program an import of the module that has one's own

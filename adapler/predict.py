@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adapler.errors import ArgumentError, DataError, WorkerError
-from adapler.options import check_drop, flag, is_number, option, record
+from adapler.options import Checked, flag, option, record
 from adapler.system import FORMATS, STDIN, Dtype, claimed, format_of, read_rows, replacing
 from adapler.text import Truncation
 
@@ -44,7 +44,7 @@ EXAMPLE = """--model checkpoints/movies-minilm "superb acting and a wonderful st
 
 
 @dataclass(kw_only=True)
-class PredictOptions:
+class PredictOptions(Checked):
     """Classify texts or the rows of a file."""
 
     model: str = option("AdapLeR model: folder or hub name", basic=True)
@@ -66,7 +66,7 @@ class PredictOptions:
         "time limit per text in batches, by the model's calibration", default=None, basic=True
     )
     threshold_scale: float | None = option(
-        "factor on the thresholds: below 1 keeps more tokens (default: 1)", default=None, basic=True
+        "factor on the thresholds: below 1 keeps more tokens (default: 1)", default=None, basic=True, low=0
     )
     removal: Literal["hard", "none"] = option("none: classify without dropping tokens", default="hard")
     format: Literal["lines", "jsonl", "csv", "tsv", "parquet"] | None = option(
@@ -94,32 +94,25 @@ class PredictOptions:
     stride: int | None = option("overlap of windows in wordpieces", default=None)
     device: str = option("auto (the GPU, if there is one), cpu, cuda, cuda:N, or mps", default="auto")
     dtype: Dtype = option("dtype of the layers; auto: bfloat16 if the hardware supports it", default="auto")
-    processes: int = option("number of processes, each with its own model (or Ray actors)", default=1, basic=True)
-    threads: int | None = option(
-        "threads per process (default: OMP_NUM_THREADS, or cores divided by processes)", default=None
+    processes: int = option(
+        "number of processes, each with its own model (or Ray actors)", default=1, basic=True, low=1
     )
-    shard_rows: int = option("rows per shard, the unit that is written and resumed", default=1024)
+    threads: int | None = option(
+        "threads per process (default: OMP_NUM_THREADS, or cores divided by processes)", default=None, low=1
+    )
+    shard_rows: int = option("rows per shard, the unit that is written and resumed", default=1024, low=1)
     engine: Literal["local", "ray"] = option(
         "ray: on the Ray cluster in RAY_ADDRESS, or one started here; --output is then a folder (extra `ray`)",
         default="local",
     )
 
     def __post_init__(self) -> None:
+        from adapler.inference import check_removal
+
+        super().__post_init__()
         if bool(self.text) == (self.input is not None):
             raise ArgumentError("give either texts or --input")
-        for name in ("processes", "threads", "shard_rows"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ArgumentError(f"{flag(name)}: {value} is not at least 1")
-        targets = {**self.target, **({} if self.threshold_scale is None else {"threshold_scale": self.threshold_scale})}
-        if len(targets) > 1:
-            raise ArgumentError(f"{' and '.join(map(flag, targets))}: only one of them can be given")
-        if targets and self.removal == "none":
-            raise ArgumentError(f"{flag(*targets)}: --removal none drops no tokens")
-        for name, value in targets.items():
-            if not (is_number(value) and value >= 0):
-                raise ArgumentError(f"{flag(name)}: {value} is not a number of at least 0")
-        if self.max_drop is not None:
-            check_drop("--max-drop", self.max_drop)
+        check_removal(self.removal, self.threshold_scale, **self.target)
         if self.text and any(Path(text[:255]).suffix in FORMATS and Path(text[:255]).is_file() for text in self.text):
             raise ArgumentError("--text: is a file; --input classifies the texts in it")
         if self.output is None:
@@ -140,11 +133,7 @@ class PredictOptions:
 
 def input_rows(options: PredictOptions) -> Iterator[dict[str, Any]]:
     """Each row as {row, id, text (string, or pair), error, kept columns}; a row whose text is blank has an error.
-
-    Raises:
-        DataError: a row that cannot be read; under --strict, one that cannot be classified; no rows.
-        ArgumentError: no such column.
-    """
+    DataError for a row that cannot be read, or, under --strict, classified, and where there are no rows."""
     if options.input is None:
         source: Iterable[Any] = ((n, f"text {n}", {"text": text}) for n, text in enumerate(options.text, start=1))
     else:
@@ -225,11 +214,6 @@ class Classifier:
     """A model and its tokenizer; called with rows of `input_rows`, it gives rows of the output, or writes them."""
 
     def __init__(self, options: PredictOptions, *, device: str | None = None) -> None:
-        """Load the model.
-
-        Raises:
-            CheckpointError, ArgumentError: a model, a device or a length that cannot be used.
-        """
         from adapler.inference import padding_of
         from adapler.modeling import AdapLeRForSequenceClassification
         from adapler.system import choose_device, describe_dtype
@@ -499,11 +483,8 @@ def _notes(count: Counter[str], errors: Sequence[str]) -> Iterator[str]:
 
 
 def _begin(place: Path, options: PredictOptions) -> None:
-    """Make the folder of shards, or go on in one of the same settings, model and input.
-
-    Raises:
-        ArgumentError: it was begun with others; the first that differs is named.
-    """
+    """Make the folder of shards, or go on in one of the same settings, model and input; ArgumentError names the first
+    that differs."""
     free = ("restart", "quiet", "processes", "threads", "strict", "text")
     settings = {name: value for name, value in record(options).items() if name not in free}
     settings |= {"files of the model": _stamps(options.model), "rows of the input": options.text or None}
@@ -608,11 +589,7 @@ class RayClassifier:
 
 
 def _predict_on_ray(options: PredictOptions) -> Counter[str]:
-    """Classify the rows of a file into a folder of files, in the order of the rows; `row` counts rows, not lines.
-
-    Raises:
-        ArgumentError: no file as input or no folder as output, or Ray is not installed.
-    """
+    """Classify the rows of a file into a folder of files, in the order of the rows; `row` counts rows, not lines."""
     try:
         import ray
     except ImportError as error:

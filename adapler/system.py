@@ -16,7 +16,6 @@ import platform
 import re
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -35,22 +34,14 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
 T = TypeVar("T")
 AMPERE = (8, 0)  # the first CUDA compute capability with bfloat16 units
-# How long a process waits for another. While the main process computes saliency or evaluates, the others wait: hours,
-# for a large training set. The default of 10 or 30 minutes would end such a run. When a process fails, the launcher
-# ends the others at once, so nobody waits this long for a dead one.
+# How long a process waits for another: hours, while the main process computes saliency of a large training set or
+# evaluates. The default of 10 or 30 minutes would end such a run. When a process fails, the launcher ends the others.
 GROUP_TIMEOUT = timedelta(days=7)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of a command's model.
-
-    Args:
-        name: "auto" (this process's own GPU if there is one, as in training; the CPU otherwise), "cpu", "cuda",
-            "cuda:1", "mps".
-
-    Raises:
-        ArgumentError: no such device on this machine.
-    """
+    """The device of a command's model: "auto" (this process's own GPU if there is one, as in training; the CPU
+    otherwise), "cpu", "cuda", "cuda:1", "mps". ArgumentError for one that is not on this machine."""
     import torch
 
     if name == "auto" or (name == "cuda" and torch.cuda.is_available()):
@@ -79,11 +70,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def choose_dtype(name: str, device: torch.device) -> str:
-    """ "float32" or "bfloat16"; "auto" is bfloat16 where the device computes it in hardware.
-
-    Raises:
-        ArgumentError: another name.
-    """
+    """ "float32" or "bfloat16"; "auto" is bfloat16 where the device computes it in hardware."""
     if name not in DTYPES:
         raise ArgumentError(f"dtype: {name!r} is not one of {', '.join(DTYPES)}")
     if name != "auto":
@@ -108,16 +95,9 @@ def device_name(device: torch.device) -> str:
 
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return _processor() if device.type == "cpu" else device.type
-
-
-def _processor() -> str:
-    """The name of the processor, which `platform` does not know on Linux and on a Mac."""
-    if sys.platform == "darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-        return output.strip() or platform.machine()
-    table = Path("/proc/cpuinfo")
+    if device.type != "cpu":
+        return device.type
+    table = Path("/proc/cpuinfo")  # `platform` does not know the processor's name on Linux
     match = re.search(r"^model name\s*:\s*(.+)$", table.read_text(), re.MULTILINE) if table.is_file() else None
     return " ".join(match[1].split()) if match else platform.processor() or platform.machine()
 
@@ -168,16 +148,11 @@ def _state(*, cpu: bool) -> Any:
     return PartialState(cpu=cpu, timeout=GROUP_TIMEOUT)
 
 
+# ---- files
+
 STDIN = Path("-")
-FORMATS = {  # by the file's suffix
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".txt": "lines",
-    ".text": "lines",
-}
+FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}  # by suffix
+FORMATS |= {".txt": "lines", ".text": "lines"}
 
 
 def cache_folder() -> Path:
@@ -194,20 +169,12 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def visible(paths: Iterable[Path]) -> list[Path]:
-    """Sorted, without hidden names: Path.glob finds the temporaries of `replacing` too."""
-    return sorted(path for path in paths if not path.name.startswith("."))
-
-
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path next to `path` that takes its place when the block ends without an error.
 
     The block creates a file or a folder at the yielded path, which keeps the suffix of `path`. After an error the
-    temporary is removed and `path` is as before. A folder is replaced whole.
-
-    Raises:
-        ArgumentError: see check_replaceable; or a folder would replace a file, or a file a folder.
+    temporary is removed and `path` is as before. A folder is replaced whole, but see check_replaceable.
     """
     path = Path(os.path.realpath(path))
     check_replaceable(path)
@@ -243,11 +210,8 @@ def check_replaceable(path: Path) -> None:
 
 
 def check_output_file(path: Path | None, *, name: str = "--output") -> None:
-    """Check, before long work, that a file can be written; None is no file.
-
-    Raises:
-        ArgumentError: it is a folder, a device or a model's own file, or its folder cannot be made or written to.
-    """
+    """Check, before long work, that a file can be written; None is no file. ArgumentError if it is a folder, a device
+    or a model's own file, or its folder cannot be made or written to."""
     if path is None:
         return
     if path.is_dir():
@@ -261,11 +225,7 @@ def check_output_file(path: Path | None, *, name: str = "--output") -> None:
 
 def check_output_folder(path: Path, *, former: Sequence[str] = ()) -> None:
     """Check, before long work, that a folder can be made or replaced whole. `former`: files by which an earlier output
-    of the command is known; no other folder with files in it may go.
-
-    Raises:
-        ArgumentError: see check_writable_folder and check_replaceable; or it holds somebody else's files.
-    """
+    of the command is known; ArgumentError for another folder with files in it."""
     check_writable_folder(path)
     check_replaceable(path)
     names = sorted(os.listdir(path)) if path.is_dir() else []
@@ -274,12 +234,8 @@ def check_output_folder(path: Path, *, former: Sequence[str] = ()) -> None:
 
 
 def check_writable_folder(path: Path, *, name: str = "--output") -> None:
-    """Check, before long work, that files can be written into a folder, which need not exist yet.
-
-    Raises:
-        ArgumentError: it, or a folder above it, is a file or read-only; or it begins with ~, which no shell expands in
-            a recipe or in `--output=~/x`.
-    """
+    """Check, before long work, that files can be written into a folder, which need not exist yet. ArgumentError if it
+    cannot, or if it begins with ~, which no shell expands in a recipe or in `--output=~/x`."""
     if path.parts[:1] == ("~",):
         raise ArgumentError(f"{name}: {path} is not expanded here, write it out: {os.path.expanduser(path)}")
     existing = next(part for part in (path, *path.parents, Path(".")) if os.path.lexists(part))
@@ -291,11 +247,8 @@ def check_writable_folder(path: Path, *, name: str = "--output") -> None:
 
 @contextmanager
 def claimed(path: Path | None) -> Iterator[None]:
-    """Keep other commands of this user from writing a file or folder until the block ends; None is nothing to write.
-
-    Raises:
-        ArgumentError: another process has it.
-    """
+    """Keep other commands of this user from writing a file or folder until the block ends, ArgumentError if one does;
+    None is nothing to write."""
     if path is None or not is_main():  # of the processes of one launcher the main one has the lock
         yield
         return
@@ -312,11 +265,7 @@ def claimed(path: Path | None) -> Iterator[None]:
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's name tells; standard input and a name without suffix: lines.
-
-    Raises:
-        ArgumentError: another suffix.
-    """
+    """The format that a file's name tells; standard input and a name without suffix: lines."""
     if path == STDIN or not path.suffix:
         return "lines"
     if path.suffix.lower() not in FORMATS:
@@ -325,15 +274,11 @@ def format_of(path: Path) -> str:
 
 
 def read_rows(path: Path, format: str | None = None) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """(number from 1, place for messages, fields) of each row; the number is the line's for lines and JSON lines, where
-    blank lines are passed over. A line is the field `text`; the fields of CSV and TSV are strings.
+    """(number from 1, place for messages, fields) of each row of a file, or STDIN, in one of FORMATS; default: by the
+    name. DataError for a row that cannot be read, by its place.
 
-    Args:
-        path: the file, or STDIN.
-        format: one of FORMATS' values; default: by the name.
-
-    Raises:
-        DataError: no such file, or a row that cannot be read, by its place.
+    The number is the line's for lines and JSON lines, where blank lines are passed over. A line is the field `text`;
+    the fields of CSV and TSV are strings.
     """
     kind, place = format or format_of(path), str(path)
     try:
@@ -348,10 +293,8 @@ def read_rows(path: Path, format: str | None = None) -> Iterator[tuple[int, str,
             return
         # Texts may hold a lone carriage return, which ends no line of them.
         newline = "" if kind in ("csv", "tsv") else "\n"
-        opened: Any = (
-            path.open(encoding="utf-8-sig", newline=newline) if path != STDIN else nullcontext(_stdin(newline))
-        )
-        with opened as stream:
+        own = path != STDIN
+        with path.open(encoding="utf-8-sig", newline=newline) if own else nullcontext(_stdin(newline)) as stream:
             if kind == "jsonl":
                 yield from ((number, f"{path}:{number}", row) for number, row in json_lines(stream, str(path)))
                 return

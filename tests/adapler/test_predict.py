@@ -179,8 +179,8 @@ def test_shards_end_by_rows_and_by_characters() -> None:
     [
         (["fun", "--input", "x.txt"], "give either texts or --input"),
         (["--input", "x.txt", "--output", "x.json"], "--output: x.json must end in .jsonl, .csv or .parquet"),
-        (["fun", "--speedup", "2", "--threshold-scale", "1"], "--speedup and --threshold-scale: only one of them"),
-        (["fun", "--speedup", "2", "--removal", "none"], "--speedup: --removal none drops no tokens"),
+        (["fun", "--speedup", "2", "--threshold-scale", "1"], "speedup and threshold_scale: only one of them"),
+        (["fun", "--speedup", "2", "--removal", "none"], "speedup: removal='none' drops no tokens"),
         (["fun", "--speedup", "2"], "no calibration is stored with this model"),
         (["fun", "--max-length", "9000"], "max_length: 9000 is not a whole number from 3 to the model's 40"),
     ],

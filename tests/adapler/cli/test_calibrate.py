@@ -112,10 +112,10 @@ def test_test_is_only_looked_at(model: Path, task_folder: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--speedup", "2", "--max-drop", "0.1"], "^--speedup and --max-drop: only one of them can be given"),
-        (["--speedup", "2", "--threshold-scale", "1"], "^--speedup and --threshold-scale: only one"),
-        (["--speedup", "2", "--removal", "none"], "^--speedup: --removal none drops no tokens"),
-        (["--threshold-scale", "5", "--removal", "none"], "^--threshold-scale: --removal none drops no tokens"),
+        (["--speedup", "2", "--max-drop", "0.1"], "^speedup and max_drop: only one of them can be given"),
+        (["--speedup", "2", "--threshold-scale", "1"], "^speedup and threshold_scale: only one"),
+        (["--speedup", "2", "--removal", "none"], "^speedup: removal='none' drops no tokens"),
+        (["--threshold-scale", "5", "--removal", "none"], "^threshold_scale: removal='none' drops no tokens"),
         (["--speedup", "2"], "^no calibration is stored with this model; `adapler calibrate --model "),
     ],
 )
