@@ -22,6 +22,7 @@ from analysis.figures import FORMATS, write_figure
 from analysis.figures.style import literal
 from analysis.figures.tokens import (
     OF_REMOVAL,
+    DocumentScores,
     Level,
     Panel,
     bars_figure,
@@ -33,7 +34,7 @@ from analysis.figures.tokens import (
 from analysis.marks import word_mask
 from analysis.metrics.plausibility import compute, expected_average_precision, get_metric, select_uniform
 from analysis.page import explanation_fragment, explanation_page
-from analysis.report import DocumentScores, json_text, write_text
+from analysis.report import json_text, write_text
 
 METRICS = ("average_precision", "fpr", "tpr", "j")
 SHOWN = 4  # tokens of a method in a terminal

@@ -30,7 +30,8 @@ from analysis.figures.tokens import main_method, present, ratios, shade, starts_
 
 if TYPE_CHECKING:
     from analysis.explanation import Explanation, MethodScores
-    from analysis.report import DocumentScores, RationaleReport
+    from analysis.figures.tokens import DocumentScores
+    from analysis.report import RationaleReport
 
 STEPS = 8  # shades
 TIPS = 200  # tokens; in a longer text a token has no tip with its numbers, which would make the page large

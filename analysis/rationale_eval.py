@@ -56,6 +56,7 @@ from analysis.corpus import (
     why_skipped,
 )
 from analysis.faithfulness import faithfulness_values
+from analysis.figures.tokens import DocumentScores
 from analysis.marks import annotator_facts
 from analysis.metrics import plausibility as pl
 from analysis.metrics.plausibility import (
@@ -69,7 +70,7 @@ from analysis.metrics.plausibility import (
     precision_at_recall,
     select_top_k,
 )
-from analysis.report import DocumentScores, RationaleReport, few_documents, header, write_text
+from analysis.report import RationaleReport, few_documents, header, write_text
 from analysis.scores import ScoringMethod, get_methods
 from analysis.scores.base import AT_INPUT, check_target, in_format
 from analysis.scores.contribution import scores_of_removal

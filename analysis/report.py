@@ -13,8 +13,9 @@ import math
 import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +30,9 @@ from adapler.errors import ArgumentError, DataError, counted
 from adapler.system import replacing
 from analysis import figures
 from analysis.figures.style import HOLM_FAMILY, higher_is_better, judges_rationales, metric_title, number
-from analysis.figures.tokens import OF_REMOVAL
+from analysis.figures.tokens import OF_REMOVAL, DocumentScores
 from analysis.metrics.plausibility import metric_names
+from analysis.page import report_page, summary_tables
 
 SCHEMA = {"schema": "adapler.rationale-report", "schema_version": 3}
 COLUMNS = ("document", "method", "layer", "unit", "metric", "value")
@@ -57,84 +59,20 @@ LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 LATEX |= {character: "\\" + character for character in "&%$#_{}"} | {"[": "{[}", "]": "{]}", "<": "$<$"}
 
 
-@dataclass(frozen=True, eq=False)
-class DocumentScores:
-    """A text with the scores of several methods.
-
-    tokens      the n wordpieces, special tokens included
-    words       (n,) int64, index of the word a wordpiece comes from; -1 for a special token
-    rationale   (n,) bool, the wordpiece's word is in a human rationale
-    scores      method -> (L', n) float32
-    retention   (L, n) bool, the tokens that enter each layer of the AdapLeR model; None without one
-    prediction  of the AdapLeR model if there is one, else of the plain classifier
-    """
-
-    id: str
-    tokens: tuple[str, ...]
-    words: NDArray[np.int64]
-    rationale: NDArray[np.bool_]
-    scores: Mapping[str, NDArray[np.float32]]
-    retention: NDArray[np.bool_] | None = None
-    prediction: str | None = None
-    label: str | None = None
-
-    def __post_init__(self) -> None:
-        n = len(self.tokens)
-        arrays: dict[str, Any] = {
-            "tokens": tuple(self.tokens),
-            "words": np.asarray(self.words, dtype=np.int64).reshape(n),
-            "rationale": np.asarray(self.rationale, dtype=bool).reshape(n),
-            "scores": {name: np.asarray(rows, dtype=np.float32).reshape(-1, n) for name, rows in self.scores.items()},
-            "retention": None if self.retention is None else np.asarray(self.retention, dtype=bool).reshape(-1, n),
-        }
-        for name, value in arrays.items():
-            object.__setattr__(self, name, value)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def n_layers(self) -> int:
-        rows = [len(rows) for rows in self.scores.values()]
-        return len(self.retention) if self.retention is not None else max(rows, default=0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; a float32 is written with the fewest digits that give it back."""
-        row: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        row |= {
-            "tokens": list(self.tokens),
-            "words": self.words.tolist(),
-            "rationale": self.rationale.astype(int).tolist(),
-        }
-        row["scores"] = {
-            name: [[float(str(value)) for value in line] for line in rows] for name, rows in self.scores.items()
-        }
-        row["retention"] = None if self.retention is None else self.retention.astype(int).tolist()
-        return row
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> DocumentScores:
-        return cls(**row)
-
-
 @dataclass(frozen=True)
 class Table:
     """One metric by method and layer, every array (methods, layers).
 
-    rows: titles of the methods; best: the best mean of its layer; differs: from the reference method, Holm-adjusted.
+    low, high: None for scores without an interval; best: the best mean of its layer; differs: from the reference.
     """
 
     title: str
     methods: tuple[str, ...]
     mean: NDArray[np.float64]
+    best: NDArray[np.bool_]
+    differs: NDArray[np.bool_]
     low: NDArray[np.float64] | None = None
     high: NDArray[np.float64] | None = None
-    best: NDArray[np.bool_] | None = None
-    differs: NDArray[np.bool_] | None = None
-
-    def is_(self, mark: str, row: int, layer: int) -> bool:
-        marks = getattr(self, mark)
-        return marks is not None and bool(marks[row, layer])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -242,23 +180,18 @@ class RationaleReport:
     @cached_property
     def _summary(self) -> pd.DataFrame:
         cells = self.values.transpose(0, 1, 3, 2)  # (M, L, K, D)
-        seed = int(self.meta.get("seed", 0))
-        intervals = bootstrap_intervals(cells, seed=seed)
-        index = pd.MultiIndex.from_product(
-            [self.methods, range(self.n_layers), self.metrics], names=["method", "layer", "metric"]
-        )
-        columns = {name: getattr(intervals, name).ravel() for name in ("mean", "low", "high", "n")}
+        intervals = bootstrap_intervals(cells, seed=int(self.meta.get("seed", 0)))
+        names: list[Any] = [self.methods, range(self.n_layers), self.metrics]
+        index = pd.MultiIndex.from_product(names, names=["method", "layer", "metric"])
+        columns = {name: values.ravel() for name, values in intervals._asdict().items()}
         frame = pd.DataFrame(columns, index=index).reset_index()
         frame["skipped"] = len(self.meta["documents"]) - frame["n"]
         layerwise = frame["method"].map(self.is_layerwise).astype(bool)
         return frame[layerwise | (frame["layer"] == 0)].reset_index(drop=True)
 
     def comparisons(self, reference: str | None = None, metric: str = "average_precision") -> pd.DataFrame:
-        """`compare` of `reference` (`cp`, or else `policy`) with every other method at each layer.
-
-        A method with a meaning at the input only is compared with the reference's every layer. Raises ArgumentError for
-        a method or metric that the report does not have.
-        """
+        """`compare` of `reference` (`cp`, or else `policy`) with every other method at each layer; a method with a
+        meaning at the input only stands against every layer of the reference."""
         reference = reference or self._of_removal() or OF_REMOVAL[0]
         for kind, name, names in (("metric", metric, self.metrics), ("reference", reference, self.methods)):
             if name not in names:
@@ -290,11 +223,8 @@ class RationaleReport:
     # Tables
 
     def main_metrics(self) -> tuple[str, ...]:
-        """The metrics without the variants of a selection and the single bins of a faithfulness curve.
-
-        FPR, TPR and J at 1/n are shown with both n, the tokens of the input and the tokens present at the layer, where
-        a method drops tokens: the order of the methods can change between them.
-        """
+        """The metrics without the variants of a selection and the single bins of a faithfulness curve. FPR, TPR and J
+        are shown with both n, of the input and present at the layer, where a method drops tokens."""
 
         def is_detail(metric: str) -> bool:
             if self.is_repeated(metric):
@@ -326,47 +256,46 @@ class RationaleReport:
         differs = np.zeros(mean.shape, dtype=bool)
         if self.reference is not None:
             differs = layerwise & (grid(self.comparisons(self.reference, metric), "p_holm") < SIGNIFICANT)
-        return Table(metric_title(metric), self.methods, mean, grid(chosen, "low"), grid(chosen, "high"), best, differs)
+        return Table(metric_title(metric), self.methods, mean, best, differs, grid(chosen, "low"), grid(chosen, "high"))
 
     def tables(self, metrics: Sequence[str] | str | None = None) -> list[Table]:
         """Tables of the given metrics; default: the main ones, and ERASER's own scores under `--protocol eraser`.
 
-        The scorer's numbers are no means of the documents' values beside them: IOU F1 is of mean precision and mean
-        recall, and documents count that the other metrics leave out (DeYoung et al. 2020, rationale_benchmark).
+        The scorer's numbers are no means of the documents' values: IOU F1 is of mean precision and mean recall, and
+        documents count that the other metrics leave out (DeYoung et al. 2020, rationale_benchmark).
         """
         if metrics is not None:
             return [self.table(metric) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
         found: dict[str, list[Any]] = self.meta.get("eraser_scores") or {}
-        names = tuple(found)
         official = []
         for title, path in ERASER_SCORES.items() if found else ():
-            mean = np.full((len(names), self.n_layers), np.nan)
-            for row, name in enumerate(names):
-                mean[row, : len(found[name])] = [_at(layer, path) for layer in found[name]]
-            official.append(Table(f"{ERASER}: {title}", names, mean))
+            mean = np.full((len(found), self.n_layers), np.nan)
+            for row, layers in enumerate(found.values()):
+                mean[row, : len(layers)] = [_at(layer, path) for layer in layers]
+            none = np.zeros(mean.shape, dtype=bool)
+            official.append(Table(f"{ERASER}: {title}", tuple(found), mean, none, none))
         return [self.table(metric) for metric in self.main_metrics()] + official
 
     def _rows(
         self, table: Table, write: Callable[[float, bool, bool], str], at_input: str = " (input)"
     ) -> Iterator[tuple[str, list[str]]]:
         """(method, text of each layer's cell). write: of a mean, whether it is best and whether it differs; at_input:
-        what marks a method with a meaning at the input only, whose other cells are empty."""
+        the mark of a method with a meaning at the input only, whose other cells are empty."""
         for row, method in enumerate(table.methods):
             layers = range(self.n_layers if self.is_layerwise(method) else 1)
-            marks = [(table.is_("best", row, layer), table.is_("differs", row, layer)) for layer in layers]
-            cells = [write(float(table.mean[row, layer]), *marks[layer]) for layer in layers]
+            columns = zip(layers, table.mean[row], table.best[row], table.differs[row], strict=False)
+            cells = [write(float(mean), bool(best), bool(differs)) for _, mean, best, differs in columns]
             if not self.is_layerwise(method):
                 cells = [cells[0] + at_input, *[""] * (self.n_layers - 1)]
             yield method, cells
 
-    def text(self, metrics: Sequence[str] | str | None = None, *, differences: bool = True) -> str:
-        """Tables for a terminal of 100 columns; differences: also the reference minus each other method."""
-        blocks = [_block(table.title, self._means(table)) for table in self.tables(metrics)]
+    def text(self) -> str:
+        """All tables for a terminal of 100 columns, and the reference minus each other method."""
+        blocks = [_block(table.title, self._means(table)) for table in self.tables()]
         if said := self.scopes():
             blocks.append(textwrap.fill(said, width=100))
-        shown = [metrics] if isinstance(metrics, str) else metrics or self.main_metrics()
-        if differences and (reference := self.reference) is not None:
-            for metric in shown:
+        if (reference := self.reference) is not None:
+            for metric in self.main_metrics():
                 tests = self.comparisons(reference, metric)
                 tests["text"] = tests["difference"].map(number) + np.where(tests["p_holm"] < SIGNIFICANT, "*", " ")
                 wide = tests.pivot(index="method", columns="layer", values="text")
@@ -440,10 +369,7 @@ class RationaleReport:
         return write_text("\n".join(parts), path)
 
     def to_html(self, path: str | Path | None = None, *, drawn: Mapping[str, str] | None = None) -> str:
-        """The report as one page that needs no other file, no script and no network. drawn: SVG text of figures by
-        kind, for those that have been drawn already."""
-        from analysis.page import report_page
-
+        """The report as one page that needs no other file. drawn: SVG text of figures by kind, as far as drawn."""
         return write_text(report_page(self, drawn or {}), path)
 
     def figure(self, kind: str = "agreement", **options: Any) -> Figure:
@@ -452,7 +378,7 @@ class RationaleReport:
 
     def legend(self, tables: Sequence[Table] = ()) -> str:
         """Meaning of stars, and of bold print if a table has any."""
-        said = ["Bold: best of a layer."] if any(t.best is not None and t.best.any() for t in tables) else []
+        said = ["Bold: best of a layer."] if any(table.best.any() for table in tables) else []
         if self.reference is not None:
             said.append(
                 f"* differs from {self.title(self.reference)} at the same layer: p < .05, paired permutation test over "
@@ -517,10 +443,7 @@ class RationaleReport:
 
     @classmethod
     def load(cls, path: str | Path) -> RationaleReport:
-        """The report in a folder that `save` wrote, or in the folder of that report.json.
-
-        Raises DataError for missing files or a report of another version.
-        """
+        """The report in a folder that `save` wrote, or of that report.json. Raises DataError for another version."""
         file = Path(path) / "report.json" if Path(path).is_dir() else Path(path)
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -535,27 +458,23 @@ class RationaleReport:
     def save(self, directory: str | Path, *, progress: bool = False, draw: bool = True) -> list[Path]:
         """Write report.json, layers.csv, documents.parquet, table.tex, table.md, report.html and figures/.
 
-        progress: show a bar. draw: whether figures are drawn, which takes most of the time; without them there is no
-        report.html either, which holds them.
+        progress: show a bar. draw: whether figures, which take most of the time, and report.html, which holds them,
+        are written.
         """
-        folder = Path(directory)
-        writers: dict[str, Any] = {
-            "report.json": self.to_json,
-            "layers.csv": self.to_csv,
-            "documents.parquet": self.to_parquet,
-            "table.tex": self.to_latex,
-            "table.md": self.to_markdown,
-        }
-        for name, write in writers.items():
-            write(folder / name)
-        page = folder / "report.html"
+        names = ("report.json", "layers.csv", "documents.parquet", "table.tex", "table.md", "report.html")
+        *paths, page = [Path(directory) / name for name in names]
+        self.to_json(paths[0])
+        self.to_csv(paths[1])
+        self.to_parquet(paths[2])
+        self.to_latex(paths[3])
+        self.to_markdown(paths[4])
         page.unlink(missing_ok=True)  # another report's
         if not draw:
-            return [folder / name for name in writers]
+            return paths
         track = partial(tqdm, disable=not progress, desc="drawing the figures", unit="figure")
-        drawn = figures.save_all(self, folder / "figures", track=track)
+        drawn = figures.save_all(self, page.with_name("figures"), track=track)
         self.to_html(page, drawn={one.stem: one.read_text("utf-8") for one in drawn if one.suffix == ".svg"})
-        return [folder / name for name in writers] + [page, *drawn]
+        return [*paths, page, *drawn]
 
     def __repr__(self) -> str:
         data = f"{self.meta['data']['name']} {self.meta['split']}"
@@ -567,8 +486,6 @@ class RationaleReport:
 
     def _repr_html_(self) -> str:
         """In a notebook: the first two metrics' tables."""
-        from analysis.page import summary_tables
-
         return summary_tables(self)
 
 
@@ -638,10 +555,8 @@ def _patterns(cells: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.int64], N
 
 
 def few_documents(n: int) -> str | None:
-    """A warning for intervals of fewer than FEW documents, None for others.
-
-    By simulation, a 95 % interval of 6 documents holds the true mean in about 85 of 100 cases, of 10 in about 92.
-    """
+    """A warning for fewer than FEW documents, whose intervals are too narrow: by simulation, a 95 % interval of 6
+    documents holds the true mean in about 85 of 100 cases, of 10 in about 92."""
     if n == 1:
         return "1 document has no interval: the limits that are given are its own value"
     too_narrow = f"(fewer than {FEW}) are too narrow: read them as a lower bound of the uncertainty"
@@ -790,12 +705,11 @@ def _block(title: str, frame: pd.DataFrame) -> str:
 
 
 def _at(scores: Any, path: Sequence[str | int]) -> float:
-    for key in path:
-        try:
-            scores = scores[key]
-        except (KeyError, IndexError, TypeError):
-            return math.nan
-    return math.nan if scores is None else float(scores)
+    """NaN for a number that is None or not there."""
+    try:
+        return float(reduce(getitem, path, scores))
+    except (KeyError, IndexError, TypeError):
+        return math.nan
 
 
 def header(report: RationaleReport, data: str = "", remark: str = "") -> str:

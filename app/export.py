@@ -15,8 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from adapler.errors import ArgumentError
-from analysis.figures.tokens import PREFIXES
-from analysis.report import DocumentScores
+from analysis.figures.tokens import PREFIXES, DocumentScores
 from app import markup
 from app.documents import Document
 from app.joining import sentence_starts

@@ -46,7 +46,7 @@ from analysis.figures.style import (
 )
 
 if TYPE_CHECKING:
-    from analysis.report import DocumentScores, RationaleReport
+    from analysis.report import RationaleReport
 
 OF_REMOVAL = ("cp", "policy")  # the scores by which a model drops tokens: among dropped tokens they have no order
 PREFIXES = ("##", "\u0120", "\u2581")  # of wordpieces that go on (BERT) or begin a word (GPT-2, SentencePiece)
@@ -74,6 +74,57 @@ SIDE = 0.75  # inches that the colour bar and the layers' numbers take next to a
 
 
 # A text, token by token
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentScores:
+    """A text with the scores of several methods.
+
+    tokens      the n wordpieces, special tokens included
+    words       (n,) int64, index of the word a wordpiece comes from; -1 for a special token
+    rationale   (n,) bool, the wordpiece's word is in a human rationale
+    scores      method -> (L', n) float32
+    retention   (L, n) bool, the tokens that enter each layer of the AdapLeR model; None without one
+    prediction  of the AdapLeR model if there is one, else of the plain classifier
+    """
+
+    id: str
+    tokens: tuple[str, ...]
+    words: NDArray[np.int64]
+    rationale: NDArray[np.bool_]
+    scores: Mapping[str, NDArray[np.float32]]
+    retention: NDArray[np.bool_] | None = None
+    prediction: str | None = None
+    label: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def n_layers(self) -> int:
+        rows = [len(rows) for rows in self.scores.values()]
+        return len(self.retention) if self.retention is not None else max(rows, default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; a float32 is written with the fewest digits that give it back."""
+        return vars(self) | {
+            "tokens": list(self.tokens),
+            "words": self.words.tolist(),
+            "rationale": self.rationale.astype(int).tolist(),
+            "scores": {name: [[float(str(x)) for x in line] for line in rows] for name, rows in self.scores.items()},
+            "retention": None if self.retention is None else self.retention.astype(int).tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> DocumentScores:
+        arrays = {
+            "tokens": tuple(row["tokens"]),
+            "words": np.array(row["words"], dtype=np.int64),
+            "rationale": np.array(row["rationale"], dtype=bool),
+            "scores": {name: np.array(rows, dtype=np.float32) for name, rows in row["scores"].items()},
+            "retention": None if row["retention"] is None else np.array(row["retention"], dtype=bool),
+        }
+        return cls(**{**row, **arrays})
 
 
 def token_text(token: str) -> str:

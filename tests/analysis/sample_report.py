@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.figures.tokens import DocumentScores
 from analysis.metrics.faithfulness import BINS
 from analysis.metrics.plausibility import RECALL_GRID
-from analysis.report import COLUMNS, DocumentScores, RationaleReport
+from analysis.report import COLUMNS, RationaleReport
 
 METHODS = ("attention", "saliency", "cp", "random", "my_own_100%")
 AT_INPUT = ("lime(n_samples=8)", "human")

@@ -130,7 +130,7 @@ def test_tables_hold_the_means_in_every_format() -> None:
     latex = report.to_latex(metrics="tpr")
     assert latex.count(r"\begin{table*}") == 1 and r"my\_own\_100\%" in latex and "AdapLeR CP" in latex
     assert r"\toprule" in latex and r"\small" in latex and "(input)" in latex
-    text = report.text(metrics=["average_precision"], differences=False)
+    text = report.text().split("J = ")[0]
     assert "chance" in text and "lime(n_samples=8) (input)" in text and max(map(len, text.splitlines())) <= 100
     assert max(map(len, full_report(24).text().splitlines())) <= 110, "many layers are folded"
     with pytest.raises(ArgumentError, match="metric 'auc' is not in the report"):

@@ -16,6 +16,7 @@ from analysis.figures import STYLE, tokens
 from analysis.figures.style import AMBER, BLUE, FULL_SHADE, GREY, VIOLET
 from analysis.figures.tokens import (
     DARKEST,
+    DocumentScores,
     Level,
     Panel,
     main_method,
@@ -27,7 +28,7 @@ from analysis.figures.tokens import (
     shade,
     token_text,
 )
-from analysis.report import DocumentScores, RationaleReport
+from analysis.report import RationaleReport
 from tests.analysis.sample_report import full_report, make_example
 
 LIME = "lime(n_samples=8)"
@@ -59,7 +60,9 @@ def test_text_of_a_wordpiece(token: str, text: str) -> None:
 
 
 def test_a_document_as_json_is_the_same() -> None:
-    example = DocumentScores("x", ("a", "b"), np.arange(2), np.zeros(2), {"cp": np.array([[0.1, 1 / 3]])})
+    example = DocumentScores(
+        "x", ("a", "b"), np.arange(2), np.zeros(2), {"cp": np.array([[0.1, 1 / 3]], dtype=np.float32)}
+    )
     assert example.to_dict()["scores"]["cp"] == [[0.1, 0.33333334]], "the fewest digits of a float32"
     assert np.array_equal(DocumentScores.from_dict(example.to_dict()).scores["cp"], example.scores["cp"])
 
@@ -68,7 +71,9 @@ def long_document(n_words: int = 300, rationale: range = range(200, 206)) -> Doc
     pieces = ("[CLS]", *("." if i % 10 == 9 else f"word{i}" for i in range(n_words)), "[SEP]")
     words = np.array([-1, *range(n_words), -1])
     scores = {"cp": np.full((4, len(pieces)), 1 / len(pieces))}
-    return DocumentScores("long", pieces, words, np.isin(words, list(rationale)), scores, np.ones((4, len(pieces))))
+    return DocumentScores(
+        "long", pieces, words, np.isin(words, list(rationale)), scores, np.ones((4, len(pieces)), dtype=bool)
+    )
 
 
 def test_the_passage_shows_the_rationale_and_begins_with_a_sentence() -> None:
@@ -101,7 +106,9 @@ def test_words_are_not_split_between_lines_unless_they_are_wider() -> None:
 def test_a_word_wider_than_a_line_stays_within_the_figure(pieces: tuple[str, ...]) -> None:
     words = np.array([-1, *[0] * len(pieces), -1])
     scores = {"cp": np.full((1, len(words)), 1 / len(words))}
-    document = DocumentScores("x", ("[CLS]", *pieces, "[SEP]"), words, words == 1, scores, np.ones((1, len(words))))
+    document = DocumentScores(
+        "x", ("[CLS]", *pieces, "[SEP]"), words, words == 1, scores, np.ones((1, len(words)), dtype=bool)
+    )
     figure = Figure(figsize=(3, 1), dpi=300)
     with matplotlib.rc_context(STYLE):
         plot_document(Panel(document, "cp"), ax := figure.add_axes((0, 0, 1, 1)), n_lines=3)
