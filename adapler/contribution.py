@@ -35,29 +35,18 @@ MIN_DELTA = 1e-12
 
 
 def threshold(eta: Tensor, lengths: Tensor, *, scale: float = 1.0) -> Tensor:
-    """Threshold delta = scale * eta / n.
-
-    Args:
-        eta: factor of one layer, scalar.
-        lengths: tokens present when the layer's Contribution Predictor runs, (B,); soft lengths in soft mode.
-        scale: call-time factor on eta; 0 keeps every token.
-
-    Returns:
-        (B,) thresholds.
-    """
+    """Thresholds delta = scale * eta / n, (B,), of one layer's eta and the tokens present when its Contribution
+    Predictor runs, (B,), or soft lengths; scale 0 keeps every token."""
     return scale * eta / lengths
 
 
 def retention(scores: Tensor, delta: Tensor, *, is_cls: Tensor | None = None) -> Tensor:
-    """Hard removal: the keep mask of the present tokens. [CLS] always does (AdapLeR, section 3.2).
+    """Hard removal: the keep mask of the present tokens. [CLS] always stays (AdapLeR, section 3.2).
 
     Args:
         scores: contribution scores of present tokens, any shape; compared in float32 or better.
         delta: thresholds, broadcastable to scores.
         is_cls: bool, shape of scores. None: the caller sees to [CLS].
-
-    Returns:
-        bool, shape of scores; True = the token enters the layer.
     """
     exact = torch.promote_types(scores.dtype, torch.float32)
     reached = scores.to(exact) >= delta.to(exact)
@@ -81,21 +70,11 @@ def soft_removal(
         scores: contribution scores S in [0, 1], any shape.
         delta: thresholds in [0, 1], broadcastable to scores; 0 removes nothing.
         slope: lambda > 0; grows by epoch.
-        beta: see above, > 0.
         gradient_slope: > 0; the default leaves the gradient as it is.
-
-    Returns:
-        M, shape of scores, in [-1e4, 0].
-
-    Raises:
-        ArgumentError: slope, beta or gradient_slope is not above 0.
     """
-    if not slope > 0:
-        raise ArgumentError(f"slope: {slope} is not above 0")
-    if not beta > 0:
-        raise ArgumentError(f"beta: {beta} is not above 0")
-    if not gradient_slope > 0:
-        raise ArgumentError(f"gradient_slope: {gradient_slope} is not above 0")
+    for name, value in (("slope", slope), ("beta", beta), ("gradient_slope", gradient_slope)):
+        if not value > 0:
+            raise ArgumentError(f"{name}: {value} is not above 0")
     if slope > gradient_slope:
         steep = soft_removal(scores.detach(), delta.detach(), slope=slope, beta=beta)
         gentle = soft_removal(scores, delta, slope=gradient_slope, beta=beta)
@@ -119,7 +98,6 @@ class PackedRow:
     """The tokens that are present when a layer's predictor runs.
 
     Attributes:
-        segments: where the sequences begin and end.
         place: (T,) long, where each token stood in the padded input, counted over the whole batch. In a sequence
             these grow, and their differences are distances in the input, whatever was dropped in between.
         presence: (T,) weight of each token in soft removal, above 0 and at most 1, 1 for [CLS]. None: all tokens are
@@ -156,15 +134,10 @@ class PackedRow:
         return values * self.presence.to(values.dtype).view(-1, *(1,) * (values.dim() - 1))
 
     def neighbours(self, distances: Sequence[int]) -> Tensor:
-        """Index of the token at an offset in the same sequence of the input.
+        """(T, K) index of the token at each of K distances (below 0: before) in the same sequence of the input; T if
+        there is none, or where it was dropped.
 
         A token at distance d of another is at most d tokens from it in the row, so few need to be looked at.
-
-        Args:
-            distances: K places; below 0: before the token.
-
-        Returns:
-            (T, K) long, the number of a token of the row; T if there is none, or where it was dropped.
         """
         if tuple(distances) not in self._found:
             self._found[tuple(distances)] = self._search(distances)
@@ -206,11 +179,6 @@ class Predictor(nn.Module, ABC):
     It computes in float32 or better (use `ExactLinear`), because thresholds lie near 1/n. The softmax over a
     sequence's tokens comes after it, so a constant added to all scores changes nothing. What it says of a token must
     depend on the tokens of the same sequence only, on each by its presence, and not on padding.
-
-    Args:
-        hidden_size: D.
-        contribution_hidden_size: H.
-        activation: name of the backbone's activation.
     """
 
     name: str  # in the registry; set by @predictor
@@ -233,8 +201,6 @@ class Predictor(nn.Module, ABC):
 
 
 PREDICTORS = Registry[Predictor]("predictor")
-
-
 predictor = PREDICTORS.entry  # decorator: registers a class under the name that `config.predictor` calls it by
 predictor_class = PREDICTORS.get  # the class of a name
 

@@ -37,26 +37,17 @@ def layer_flops(config: Any, lengths: Tensor, *, after: Tensor | None = None) ->
 
     Args:
         config: an AdapLeRConfig (or the backbone's own configuration).
-        lengths: tokens that enter the layer, any shape.
-        after: tokens that its feed-forward network reads, the same shape; default: all of them.
-
-    Returns:
-        The same shape, float64, on the CPU.
+        lengths: tokens that enter the layer, any shape; the result has it, too.
+        after: tokens that its feed-forward network reads; default: all of them.
     """
-    config = getattr(config, "backbone_config", config)
-    lengths = _counted(lengths)
+    config, lengths = getattr(config, "backbone_config", config), _counted(lengths)
     return family_of(config).layer_flops(config, lengths, after=lengths if after is None else _counted(after))
 
 
 def policy_flops(config: Any, read: Tensor) -> Tensor:
-    """FLOPs of what a policy computes to score tokens: AdapLeR's Contribution Predictors.
+    """FLOPs of what a policy computes to score tokens: AdapLeR's Contribution Predictors; 0 where it does not decide.
 
-    Args:
-        config: an AdapLeRConfig.
-        read: (..., L) tokens of each sequence that are there when the policy decides in each layer.
-
-    Returns:
-        The same shape, float64, on the CPU; 0 where it does not decide.
+    `read` (..., L) are the tokens of each sequence that are there when the policy decides in each layer.
     """
     kind, layers = policy_class(config.policy), config.num_hidden_layers
     costs = [
@@ -93,7 +84,6 @@ def backbone_flops(config: Any, lengths_in: Tensor, *, convention: Convention = 
     Args:
         config: an AdapLeRConfig (or the backbone's own configuration).
         lengths_in: (B,) true lengths, special tokens included.
-        convention: "paper" or "executed", see the top of this file.
     """
     config, lengths = getattr(config, "backbone_config", config), _counted(lengths_in)
     layers = lengths[:, None].expand(-1, config.num_hidden_layers)  # (B, L)
@@ -104,16 +94,11 @@ def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor, *, conventio
     """FLOPs of AdapLeR in hard mode on each sequence, its Contribution Predictors (or other policy) included.
 
     Args:
-        config: an AdapLeRConfig.
         lengths_in: (B,) true lengths.
-        lengths: (B, L) tokens that enter each layer.
-        convention: "paper" or "executed", see the top of this file.
+        lengths: (B, L) tokens that enter each layer; ArgumentError where they grow.
 
     Returns:
         (B,) float64, on the CPU.
-
-    Raises:
-        ArgumentError: shapes that do not fit, a length that grows, or another convention.
     """
     lengths_in, lengths = _counted(lengths_in), _counted(lengths)
     layers = config.backbone_config.num_hidden_layers
