@@ -550,6 +550,6 @@ class InferenceClassifier(nn.Module):
     ) -> SequenceClassifierOutput:
         """Logits (B, C) in float32 of a padded batch (B, N), and with labels (B,) the cross-entropy."""
         inputs = {"input_ids": input_ids, "mask": attention_mask, "token_type_ids": token_type_ids}
-        logits, _ = plain_pass(self.classifier, **inputs)  # (B, C)
+        logits = plain_pass(self.classifier, **inputs)  # (B, C)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels.view(-1))
         return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -54,7 +54,7 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
 
     model_type = "adapler"
     sub_configs = {"backbone_config": AutoConfig}
-    keys_to_ignore_at_inference = "contribution_scores retention_mask log_scores log_presence head_states bars".split()
+    keys_to_ignore_at_inference = "contribution_scores retention_mask log_scores log_presence bars".split()
 
     backbone_config: PretrainedConfig | dict[str, Any] | None = None
     predictor: str = "mlp"

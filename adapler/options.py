@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
-import json
 import math
 import operator
 import os
@@ -198,11 +196,6 @@ def from_record(cls: type[T], values: Mapping[str, Any]) -> T:
             value = values[one.name]
             arguments[one.name] = Path(value) if isinstance(value, str) and "Path" in str(kind) else value
     return cls(**arguments)
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """A hash of a record, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_recipe(path: str | Path, *, command: str | None) -> dict[str, Any]:

@@ -46,7 +46,6 @@ class AdapLeROutput(ModelOutput):  # type: ignore[misc]
         log_scores: (B, L, N) logarithm of contribution_scores; soft mode only.
         log_presence: (B, L, N) accumulated soft mask (sum of M) of the layers before l, 0 for [CLS]; -1e4
             for padding and for tokens physically removed; soft mode only.
-        head_states: (B, D) last hidden states that the head reads, of [CLS] or pooled; soft mode only.
     """
 
     loss: Tensor | None = None
@@ -57,7 +56,6 @@ class AdapLeROutput(ModelOutput):  # type: ignore[misc]
     bars: Tensor | None = None
     log_scores: Tensor | None = None
     log_presence: Tensor | None = None
-    head_states: Tensor | None = None
 
 
 def with_loss(output: AdapLeROutput, labels: Tensor) -> AdapLeROutput:
@@ -154,20 +152,16 @@ class Row:
 
 def plain_pass(
     backbone: PreTrainedModel, *, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """All layers on all tokens, packed, of a `ready` classifier.
-
-    Returns:
-        Logits (B, C), and the last hidden states that the head reads (B, D): those of [CLS], or their pooled mean.
-    """
+) -> Tensor:
+    """Logits (B, C): all layers on all tokens, packed, of a `ready` classifier."""
     positions = position_ids(backbone.config, mask)  # (B, N)
     row = Row(backbone, input_ids=input_ids, mask=mask, positions=positions, token_type_ids=token_type_ids)
     for index in range(row.layers):
         row.hidden = row.run(index)
-    return row.family.head(row.hidden[0]), row.hidden[0]
+    return row.family.head(row.hidden[0])
 
 
-def plain_pass_of(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+def plain_pass_of(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> Tensor:
     """`plain_pass` of a batch as a collator makes it, by its names: input_ids, attention_mask, token_type_ids."""
     ids, mask = batch["input_ids"], batch["attention_mask"]
     return plain_pass(backbone, input_ids=ids, mask=mask, token_type_ids=batch.get("token_type_ids"))
@@ -373,7 +367,6 @@ def soft_pass(
         retention_mask=torch.stack(all_kept, dim=1),
         log_scores=torch.stack(all_scores, dim=1),
         log_presence=torch.stack(all_presence, dim=1),
-        head_states=row.hidden[0],
     )
 
 
@@ -421,4 +414,4 @@ def gated_pass(backbone: PreTrainedModel, policy: Policy, **inputs: Any) -> Adap
             row.hidden = states * there if policy.fades == "output" else states
         soft_lengths.append(left)
     logits = row.family.head(row.hidden[0])
-    return AdapLeROutput(logits=logits, lengths=torch.stack(soft_lengths, dim=1), head_states=row.hidden[0])
+    return AdapLeROutput(logits=logits, lengths=torch.stack(soft_lengths, dim=1))

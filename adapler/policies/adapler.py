@@ -120,11 +120,6 @@ class Objectives(TrainingOptions):
         "weight of the KL divergence of the logits from the fine-tuned classifier's (ours)", default=0.0, low=0
     )
     distillation_temperature: float = option("temperature of --logit-distillation", default=2.0, above=0)
-    state_distillation: float = option(
-        "weight of the mean squared distance of the last [CLS] state from the fine-tuned classifier's (ours)",
-        default=0.0,
-        low=0,
-    )
     targets: TargetOptions = field(default_factory=TargetOptions)
 
     def __post_init__(self) -> None:
@@ -181,11 +176,6 @@ def logit_distillation(logits: Tensor, teacher: Tensor, *, temperature: float) -
     goal = (teacher.float() / temperature).softmax(-1)
     divergence = torch.xlogy(goal, goal) - goal * (logits.float() / temperature).log_softmax(-1)  # (B, C)
     return temperature**2 * divergence.sum(-1).mean()
-
-
-def state_distillation(states: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over batch and units of the squared distance of [CLS]'s last hidden states, scalar; (B, D) each."""
-    return (states.float() - teacher.float()).square().mean()
 
 
 _FIRST_SLOPE, _LAST_SLOPE = 10.0, 1e5
@@ -261,11 +251,9 @@ class TwoObjectives(Stage):
             if step.taught is not None:
                 temperature = self.options.distillation_temperature
                 parts["logit_distillation"] = logit_distillation(output.logits, step.taught, temperature=temperature)
-                parts["state_distillation"] = state_distillation(output.head_states, step.taught_states)
         task = parts["cross_entropy"]
-        for name in ("logit_distillation", "state_distillation"):
-            if weight := getattr(self.options, name):
-                task = task + weight * parts[name]
+        if step.taught is not None:
+            task = task + self.options.logit_distillation * parts["logit_distillation"]
         loss = task + self.options.gamma * parts["contribution_loss"]
         length = self.phi * parts["soft_length"]
         weights = [p for n, p in step.core.named_parameters() if p.requires_grad and n not in self.by_hand]
@@ -429,7 +417,7 @@ class AdapLeRTraining(Training):
             by_hand=("eta", "theta"),
             selects="budget",
             target=target,
-            distils=options.logit_distillation > 0 or options.state_distillation > 0,
+            distils=options.logit_distillation > 0,
             average_decay=options.average_decay,
             options=options,
             controller=None if target is None else SpeedController(phi=options.phi[0], target=target),

@@ -192,7 +192,6 @@ class Step:
     generator: torch.Generator
     reduced: Callable[[Tensor], Tensor]  # the sum of a tensor over all processes
     taught: Any = None  # (B, C) logits of the fine-tuned classifier, in a stage that distils
-    taught_states: Any = None  # (B, D) last hidden states that its head reads
 
     @property
     def progress(self) -> float:

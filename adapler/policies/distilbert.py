@@ -37,7 +37,7 @@ class Distilled(Stage):
     def losses(self, step: Step) -> dict[str, Tensor]:
         from adapler.passes import plain_pass_of
 
-        logits, _ = plain_pass_of(step.core, step.batch)  # (B, C)
+        logits = plain_pass_of(step.core, step.batch)  # (B, C)
         return {
             "cross_entropy": functional.cross_entropy(logits.float(), step.batch["labels"]),
             "logit_distillation": logit_distillation(logits, step.taught, temperature=self.temperature),

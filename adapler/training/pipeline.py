@@ -151,7 +151,7 @@ class Finetuning(Stage):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         if self.packed:
-            logits, _ = plain_pass_of(step.core, step.batch)
+            logits = plain_pass_of(step.core, step.batch)
             return {"cross_entropy": nn.functional.cross_entropy(logits.float(), step.batch["labels"])}
         return {"cross_entropy": step.model(**step.inputs).loss.float()}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.options import config_hash, flag
+from adapler.options import flag
 from adapler.system import from_main, is_main, processes, replacing, sha256_of, wait_for_everyone
 
 RECORD, CARD = "run.json", "README.md"
@@ -125,8 +125,7 @@ def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mark(path: Path, config: Mapping[str, Any]) -> None:
-    plain = _plain(config)
-    write_record(path, {"hash": config_hash(plain), "config": plain})
+    write_record(path, {"config": _plain(config)})
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,8 +142,8 @@ def _state(folder: Path, wanted: dict[str, Any]) -> bool | str:
             continue
         found = read_json(folder / name)
         here = wanted if name == DONE else {**wanted, "processes": processes()}
-        if found["hash"] != config_hash(here) and (name == DONE or trained):
-            key = next((key for key in here if found["config"].get(key) != here[key]), "config")
+        key = next((key for key in here if found["config"].get(key) != here[key]), None)
+        if key is not None and (name == DONE or trained):
             values = f"{flag(key)} is {here.get(key)} here and {found['config'].get(key)} in the {what} {folder}"
             return f"{values}; give another --output, or remove that folder"
         return name == DONE

@@ -313,7 +313,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         state, by_steps = self.state, self.args.max_steps > 0
         steps, share = max(1, state.max_steps), 1 / self.current_gradient_accumulation_steps
         epochs = max(1, math.ceil(state.num_train_epochs if by_steps else self.args.num_train_epochs))
-        taught: tuple[Any, Any] = (None, None)
+        taught: Tensor | None = None
         if self.stage.distils:
             with torch.no_grad(), self.compute_loss_context_manager():
                 self.teacher = self.teacher.to(inputs["input_ids"].device)  # type: ignore[union-attr]
@@ -333,8 +333,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                 run_backward=self.accelerator.backward,
                 generator=self._generator(),
                 reduced=self._reduced,
-                taught=taught[0],
-                taught_states=taught[1],
+                taught=taught,
             )
         )
         self._parts.append({name: part.detach() for name, part in parts.items()})

@@ -169,7 +169,7 @@ def presence(twin: Any, single: Batch, target: Target, replacement: Removal) -> 
         with torch.no_grad():
             if packs:
                 segments = others[1] if types else None
-                logits, _ = plain_pass(twin, input_ids=ids, mask=others[0], token_type_ids=segments)
+                logits = plain_pass(twin, input_ids=ids, mask=others[0], token_type_ids=segments)
                 return target_value(logits.float(), wanted.to(logits.device))
             result: Tensor = function(embeddings(twin, ids), wanted, *others)
         return result

@@ -40,7 +40,7 @@ RUNS: dict[str, list[str]] = {
     "target": ["--target-speedup", "2", "--eval-steps", "2", "--learning-rate", "1e-3"],
     "own_targets": [
         *("--phi", "1e-2", "--predictor", "contextual", "--target-method", "decomposition", "--target-layer", "own"),
-        *("--target-logit", "contrast", "--logit-distillation", "1", "--state-distillation", "1"),
+        *("--target-logit", "contrast", "--logit-distillation", "1"),
         *("--average-decay", "0.9"),
     ],
     "bfloat16": ["--phi", "1e-2", "--precision", "bfloat16"],

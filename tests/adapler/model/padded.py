@@ -53,16 +53,14 @@ def soft(
         rows["lengths"].append(1 + presence[:, 1:].exp().sum(-1))
         bias = presence[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)  # (B, 1, N, N)
         hidden = _layer(backbone, index, hidden, bias)
-    head_states = _pooled(backbone, hidden, presence)
     stacked = {name: torch.stack(values, dim=1) for name, values in rows.items()}
     return AdapLeROutput(
-        logits=view(backbone).head(head_states),
+        logits=view(backbone).head(_pooled(backbone, hidden, presence)),
         lengths=stacked["lengths"],
         contribution_scores=stacked["scores"].exp(),
         retention_mask=stacked["kept"],
         log_scores=stacked["scores"],
         log_presence=stacked["presence"],
-        head_states=head_states,
     )
 
 

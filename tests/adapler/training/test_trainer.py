@@ -275,8 +275,8 @@ def test_the_average_is_saved_and_kept_and_changes_no_step(tmp_path: Path, tiny_
         assert torch.equal(live[name], found[1][-1][name])
 
 
-@pytest.mark.parametrize("loss", ["logit_distillation", "state_distillation"])
-def test_both_objectives_learn_from_a_teacher_and_stay_apart(tmp_path: Path, tiny_tokenizer: Any, loss: str) -> None:
+def test_both_objectives_learn_from_a_teacher_and_stay_apart(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    loss = "logit_distillation"
     teacher = tiny_classifier(seed=3)
     without = gradients(tmp_path, tiny_tokenizer)
     base, more = (gradients(tmp_path, tiny_tokenizer, teacher=teacher, **{loss: w}) for w in (1.0, 3.0))
@@ -297,11 +297,8 @@ def test_a_frozen_classifier_teaches_itself(tmp_path: Path, tiny_tokenizer: Any)
 @torch.no_grad()
 def test_a_teacher_gives_the_logits_of_its_classifier() -> None:
     model, ids = tiny_adapler(), torch.randint(3, 60, (2, 9))
-    logits, states = plain_pass(model.backbone, input_ids=ids, mask=torch.ones_like(ids))
+    logits = plain_pass(model.backbone, input_ids=ids, mask=torch.ones_like(ids))
     torch.testing.assert_close(logits, model(ids, removal="none").logits)
-    torch.testing.assert_close(
-        model(ids, removal="soft", threshold_scale=0.0, slope=1e6).head_states, states, atol=1e-4, rtol=0
-    )
 
 
 def test_recomputed_activations_and_workers_change_no_number(tmp_path: Path, tiny_tokenizer: Any) -> None:
