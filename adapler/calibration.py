@@ -54,7 +54,7 @@ class Point(Baseline):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Result of `adapler.calibrate.measure`."""
+    """Result of `adapler.evaluation.measure`."""
 
     examples: int  # in the split
     timed_single: int  # texts that were timed one by one

@@ -9,9 +9,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from adapler.backbones.families import label_names
-from adapler.calibrate import curve_table
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.evaluation import evaluation_table
+from adapler.evaluation import curve_table, evaluation_table
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.system import replacing
 from adapler.training.records import CARD, RECORD, model_checksum, read_json

@@ -158,7 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         (export if name == "export" else card)(options)
     else:
         module, _, function = COMMANDS[name][1].partition(".")
-        getattr(import_module(f"adapler.training.{module}"), function)(options)
+        home = "adapler" if module == "evaluation" else "adapler.training"
+        getattr(import_module(f"{home}.{module}"), function)(options)
     return 0
 
 

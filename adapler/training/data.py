@@ -9,9 +9,7 @@ Dimensions: B batch, K layers (1, or L of an L-layer classifier), N tokens.
 from __future__ import annotations
 
 import hashlib
-import sys
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,23 +24,19 @@ from transformers import PreTrainedModel
 
 from adapler.backbones.decomposition import token_relevance
 from adapler.backbones.families import label_names, max_positions
-from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config
+from adapler.backbones.loading import is_fine_tuned, read_config
 from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
 from adapler.errors import ArgumentError, CheckpointError, DataError
-from adapler.evaluation import classifier_score, classify
 from adapler.inference import (
     CHUNK,
     GRADIENT_TOKEN_BUDGET,
     TOKEN_BUDGET,
-    InferenceClassifier,
     batches_by_length,
     pad_rows,
-    predict_rows,
 )
-from adapler.modeling import AdapLeRForSequenceClassification
-from adapler.system import choose_device, choose_dtype, from_main, is_main
+from adapler.system import is_main
 from adapler.text import INPUTS, choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding
-from adapler.training.config import Execution, TargetOptions, TaskOptions
+from adapler.training.config import TargetOptions, TaskOptions
 from adapler.training.records import model_checksum
 
 
@@ -211,81 +205,6 @@ def prepare_trained(options: TaskOptions, model: str | Path, *, split: str, seed
     if labels != known:
         raise ArgumentError(f"--task: {task.name} has {labels} labels, the model in {model} {known}")
     return prepared, how.note
-
-
-# A fine-tuned classifier: the start, the teacher, and the labels of text that has none
-
-
-def load_fine_tuned(name: str | Path, task: Task, *, execution: Execution) -> PreTrainedModel:
-    """A fine-tuned classifier with a task's labels, on its device; of an AdapLeR model, its backbone.
-
-    Raises:
-        ArgumentError: an encoder, another number of labels, or the same labels in another order.
-    """
-    config = read_config(name)
-    if not is_fine_tuned(config):
-        raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
-    own = label_names(config)
-    lower, wanted = [label.lower() for label in own], [label.lower() for label in task.labels]
-    if len(own) != len(wanted) or (lower != wanted and sorted(lower) == sorted(wanted)):
-        raise ArgumentError(f"{name}: has the labels {', '.join(own)}, and here they are {', '.join(task.labels)}")
-    if config.model_type == "adapler":
-        backbone: PreTrainedModel = AdapLeRForSequenceClassification.from_pretrained(name).backbone
-        return backbone.to(choose_device(execution.device))
-    return load_classifier(name, labels=list(task.labels)).to(choose_device(execution.device))
-
-
-def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, execution: Execution) -> Prepared:
-    """The same task, with a classifier's own predictions as the labels of the splits that have none.
-
-    Cross-entropy and targets use them like true labels. A score on such a split is the share of examples on which a
-    model agrees with the classifier, so it is called `agreement`.
-    """
-    wanted = tuple(split for split in prepared.task.unlabelled if split in prepared.encoded)
-    if not wanted:
-        return prepared
-    if is_main():
-        print(f"note: {', '.join(wanted)} without labels: the predictions of {classifier} take their place")
-
-    def predictions() -> dict[str, list[int]]:
-        """The predicted class of each row's example, by split."""
-        model, labels = _for_inference(classifier, prepared, execution=execution), {}
-        for split in wanted:
-            rows = prepared.encoded[split]
-            found = predict_rows(model, rows, pad_token_id=prepared.pad_token_id, progress=f"labels of {split}")
-            owners = list(rows["example_id"])
-            label = dict(zip(dict.fromkeys(owners), classify(found, owners), strict=True))
-            labels[split] = [label[example] for example in owners]
-        return labels
-
-    found, encoded = from_main(predictions() if is_main() else None), dict(prepared.encoded)
-    for split in wanted:
-        kept = encoded[split].remove_columns("labels")
-        encoded[split] = kept.add_column("labels", found[split], feature=datasets.Value("int64"))
-    encoding = {**prepared.encoding, "predicted_labels": list(wanted)}
-    return replace(prepared, encoded=datasets.DatasetDict(encoded), encoding=encoding, predicted=wanted)
-
-
-def _for_inference(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> InferenceClassifier:
-    """The classifier in the dtype that training evaluates in."""
-    loaded = load_fine_tuned(classifier, prepared.task, execution=execution)
-    return InferenceClassifier(loaded, dtype=choose_dtype(execution.precision, choose_device(execution.device)))
-
-
-def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> float:
-    """Validation score of a classifier, computed as an epoch's; a note where the labels may be in another order."""
-    rows, metric = prepared.encoded["validation"], prepared.metric("validation")
-    model = _for_inference(classifier, prepared, execution=execution)
-    score = classifier_score(model, rows, pad_token_id=prepared.pad_token_id, metric=metric)
-    labels = list(dict(zip(rows["example_id"], rows["labels"], strict=True)).values())
-    most = Counter(labels).most_common(1)[0][1] / len(labels)
-    if metric == "accuracy" and score < most:
-        print(
-            f"note: {classifier} has an accuracy of {score:.4f}, below the most frequent label's share, {most:.4f}; it "
-            f"may number its labels in another order than {', '.join(prepared.task.labels)}",
-            file=sys.stderr,
-        )
-    return score
 
 
 # Targets of the Contribution Predictors

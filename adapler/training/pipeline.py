@@ -21,7 +21,16 @@ from transformers import set_seed
 from adapler.backbones.families import SINGLE_LABEL, ready, train_packed
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.errors import ArgumentError, CheckpointError, counted
-from adapler.evaluation import classifier_score, evaluate_rows, evaluation_table, score_by_example
+from adapler.evaluation import (
+    classifier_score,
+    evaluate_rows,
+    evaluation_table,
+    load_fine_tuned,
+    measured_score,
+    run_calibrate,
+    score_by_example,
+    with_predicted_labels,
+)
 from adapler.inference import predict_rows
 from adapler.options import record as as_record
 from adapler.passes import plain_pass_of
@@ -50,16 +59,7 @@ from adapler.training.config import (
     TargetsConfig,
     TrainConfig,
 )
-from adapler.training.data import (
-    Prepared,
-    add_targets,
-    compute_targets,
-    load_fine_tuned,
-    load_targets,
-    measured_score,
-    prepare,
-    with_predicted_labels,
-)
+from adapler.training.data import Prepared, add_targets, compute_targets, load_targets, prepare
 from adapler.training.trainer import (
     KeepBest,
     PaddingCollator,
@@ -630,8 +630,6 @@ def run(config: RunConfig) -> pd.DataFrame:
 def speed_up(config: Any) -> None:
     """The command `adapler speed-up`: a fine-tuned classifier, post hoc to a target speedup, calibrated. The output
     folder is the model; what the training needs to resume is in `training` within it."""
-    from adapler.training.evaluation import run_calibrate
-
     kind, output, options = training_class("adapler"), Path(config.output), config.optimisation
     point: Any = kind.Settings
     point, steps = point(target_speedup=[config.target_speedup], freeze_backbone=True), output / "training"

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from adapler import ArgumentError, DataError
-from adapler.calibrate import CLOSE, curve_table, measure, ratio_of, score_parts
-from adapler.evaluation import evaluate_rows, score_predictions
+from adapler.evaluation import CLOSE, curve_table, evaluate_rows, measure, ratio_of, score_parts, score_predictions
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference import predict_rows
 from adapler.training.config import CalibrateConfig, Inference, TaskOptions
@@ -97,7 +96,7 @@ def test_a_pass_that_something_else_slowed_is_timed_again(monkeypatch: pytest.Mo
         clock[0] += (50.0 if number in (0, 3) else 1.0) if part else 0.0
         return clock[0]
 
-    monkeypatch.setattr("adapler.calibrate.time.perf_counter", now)
+    monkeypatch.setattr("adapler.evaluation.time.perf_counter", now)
     found = quick(tiny_adapler(spread=0.1), many(4), points=4, say=said.append)
     assert [point.milliseconds for point in found.points] == [250.0] * 4
     assert found.none.milliseconds == 250.0
@@ -161,16 +160,12 @@ def test_every_interval_is_that_of_a_slow_bootstrap() -> None:
 
 def test_times_are_of_a_text_and_not_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = iter(range(10_000))  # each part of a pass takes a second
-    monkeypatch.setattr("adapler.calibrate.time.perf_counter", lambda: float(next(reads)))
+    monkeypatch.setattr("adapler.evaluation.time.perf_counter", lambda: float(next(reads)))
     found = quick(tiny_adapler(spread=0.1), many(12, examples=3), timed_single=2, points=4)
     for one in (found.none, *found.points):
         assert one.milliseconds == pytest.approx(1000 / 3) and one.milliseconds_single == pytest.approx(1000 / 2)
 
 
 def test_errors() -> None:
-    with pytest.raises(ArgumentError, match="^rows: nothing to calibrate on"):
-        quick(tiny_adapler(), [])
-    with pytest.raises(ArgumentError, match="^metric: 'x' is not"):
-        quick(tiny_adapler(), many(2), metric="x")
     with pytest.raises(DataError, match="^labels: 9 found, but the model has 3 labels"):
         quick(tiny_adapler(), [{**many(1)[0], "labels": 9}])

@@ -12,8 +12,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from adapler.cli import main
 from adapler.errors import ArgumentError
+from adapler.evaluation import with_predicted_labels
 from adapler.training.config import Execution, TaskOptions
-from adapler.training.data import prepare, prepare_trained, with_predicted_labels
+from adapler.training.data import prepare, prepare_trained
 from tests.adapler.training.common import QUICK
 
 
