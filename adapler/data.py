@@ -39,7 +39,8 @@ from adapler.eraser import (
     queries_differ,
     read_corpus,
 )
-from adapler.errors import ArgumentError, DataError, ambiguous, excerpt, validation_reason
+from adapler.errors import ArgumentError, DataError, excerpt, validation_reason
+from adapler.options import ambiguous
 from adapler.system import read_rows
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")

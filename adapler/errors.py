@@ -12,8 +12,6 @@ A message is one line: the file, line or argument, what was found, what is allow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,15 +42,6 @@ class WorkerError(AdapLeRError, RuntimeError):
     """A worker process or a cluster ended before its work was done."""
 
 
-def counted(count: int, noun: str) -> str:
-    """A count and its noun, with a plural in s.
-
-    >>> counted(1, "row"), counted(2, "row")
-    ('1 row', '2 rows')
-    """
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def excerpt(value: object, most: int = 40) -> str:
     """The first `most` characters of a value's repr, for an error message; "nothing" for None."""
     return "nothing" if value is None else repr(value)[:most]
@@ -62,18 +51,3 @@ def validation_reason(error: ValidationError) -> str:
     """The first of pydantic's complaints on one line: field, reason, value."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {excerpt(first['input'])}"
-
-
-def ambiguous(label: object, names: Mapping[int, str]) -> str | None:
-    """Why an integer may mean two labels, as an index and as a name; None if it cannot, or is no integer.
-
-    >>> ambiguous(1, {0: "1", 1: "2"})
-    "1 is ambiguous: index 1 is '2', and there is a label called '1'; write it as text"
-    """
-    if not isinstance(label, Integral) or isinstance(label, bool):
-        return None
-    index = int(label)
-    if not any(name == str(index) and other != index for other, name in names.items()):
-        return None
-    means = f"index {index} is {names[index]!r}, and" if index in names else "there is no such index, but"
-    return f"{index} is ambiguous: {means} there is a label called {str(index)!r}; write it as text"

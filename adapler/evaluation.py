@@ -38,10 +38,11 @@ from adapler.calibration import (
     write_calibration,
 )
 from adapler.data import Task
-from adapler.errors import ArgumentError, DataError, counted
+from adapler.errors import ArgumentError, DataError
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference import InferenceClassifier, Predictions, predict_rows, token_budget_for, weights_checksum
 from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.options import counted
 from adapler.passes import check_finite
 from adapler.system import check_output_file, choose_device, choose_dtype, describe_dtype, from_main, is_main
 from adapler.text import reading

@@ -456,7 +456,7 @@ def check_removal(removal: str, threshold_scale: float | None, **targets: float 
     contradict each other."""
     if removal not in ("hard", "none"):
         raise ArgumentError(f"removal: {removal!r} is not 'hard' or 'none'")
-    target = one_target(**targets)
+    target = one_target(**targets) if any(value is not None for value in targets.values()) else None
     if target is not None and threshold_scale is not None:
         raise ArgumentError(f"{target[0]} and threshold_scale: only one of them can be given")
     name = target[0] if target else None if threshold_scale is None else "threshold_scale"

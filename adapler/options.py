@@ -289,7 +289,7 @@ def user_errors() -> Iterator[None]:
         sys.exit(2)
 
 
-# ---- checks of values
+# ---- checks of values, and their words
 
 
 def is_number(value: Any, *, whole: bool = False) -> bool:
@@ -300,6 +300,30 @@ def is_number(value: Any, *, whole: bool = False) -> bool:
         return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
     except OverflowError:  # an integer beyond a float's range
         return False
+
+
+def counted(count: int, noun: str) -> str:
+    """A count and its noun, with a plural in s.
+
+    >>> counted(1, "row"), counted(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def ambiguous(label: object, names: Mapping[int, str]) -> str | None:
+    """Why an integer may mean two labels, as an index and as a name; None if it cannot, or is no integer.
+
+    >>> ambiguous(1, {0: "1", 1: "2"})
+    "1 is ambiguous: index 1 is '2', and there is a label called '1'; write it as text"
+    """
+    if not isinstance(label, Integral) or isinstance(label, bool):
+        return None
+    index = int(label)
+    if not any(name == str(index) and other != index for other, name in names.items()):
+        return None
+    means = f"index {index} is {names[index]!r}, and" if index in names else "there is no such index, but"
+    return f"{index} is ambiguous: {means} there is a label called {str(index)!r}; write it as text"
 
 
 # ---- classes by name: predictors, policies, scoring methods. In a program an import of the module that has one's own

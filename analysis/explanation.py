@@ -16,7 +16,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from adapler.errors import ArgumentError, counted
+from adapler.errors import ArgumentError
+from adapler.options import counted
 from analysis.corpus import Window, WindowScores, layer_units, unit_labels, why_skipped
 from analysis.figures import FORMATS, write_figure
 from analysis.figures.style import literal

@@ -39,7 +39,8 @@ from adapler.eraser import (
     EraserCorpus,
     EraserExample,
 )
-from adapler.errors import ArgumentError, DataError, ambiguous, validation_reason
+from adapler.errors import ArgumentError, DataError, validation_reason
+from adapler.options import ambiguous
 from adapler.system import read_rows
 from analysis.metrics.plausibility import average_precision, f1_score, token_iou
 

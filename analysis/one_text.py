@@ -25,7 +25,8 @@ from adapler.backbones.decomposition import PREDICTED, class_index, needs_labels
 from adapler.backbones.families import label_names
 from adapler.contribution import threshold
 from adapler.eraser import match_labels
-from adapler.errors import ArgumentError, ambiguous
+from adapler.errors import ArgumentError
+from adapler.options import ambiguous
 from adapler.passes import check_finite
 from adapler.policies import ContributionPolicy
 from adapler.text import RUN, check_splits_words, encode, part_read

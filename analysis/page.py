@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from adapler.errors import counted
+from adapler.options import counted
 from analysis import figures
 from analysis.figures.style import (
     AMBER,

@@ -31,10 +31,10 @@ from transformers import logging as transformers_logging
 import adapler
 from adapler.embedded import SAMPLE
 from adapler.eraser import EraserCorpus, EraserExample, misquoted_note, queries_differ
-from adapler.errors import ArgumentError, counted
+from adapler.errors import ArgumentError
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference import weights_checksum
-from adapler.options import load_plugins, option, parse, record, user_errors
+from adapler.options import counted, load_plugins, option, parse, record, user_errors
 from adapler.passes import check_finite
 from adapler.system import check_writable_folder, is_main
 from adapler.text import check_splits_words

@@ -26,7 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap
 from tqdm import tqdm
 
-from adapler.errors import ArgumentError, DataError, counted
+from adapler.errors import ArgumentError, DataError
+from adapler.options import counted
 from adapler.system import replacing
 from analysis import figures
 from analysis.figures.style import HOLM_FAMILY, higher_is_better, judges_rationales, metric_title, number

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.errors import counted
+from adapler.options import counted
 from analysis.figures.style import FULL_SHADE
 from app.documents import Document
 from app.tracing import ADAPLER, SPECIAL, Trace

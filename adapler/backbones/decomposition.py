@@ -32,7 +32,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from adapler.backbones.families import view
-from adapler.errors import ArgumentError, ambiguous
+from adapler.errors import ArgumentError
+from adapler.options import ambiguous
 
 PREDICTED, GOLD, CONTRAST = "predicted", "gold", "contrast"
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from adapler.backbones.attention import Reads, Received
 from adapler.contribution import Cost, PackedRow, retention
-from adapler.errors import ArgumentError, counted
-from adapler.options import Checked, Registry, option, record
+from adapler.errors import ArgumentError
+from adapler.options import Checked, Registry, counted, option, record
 
 Place = Literal["before", "between"]
 Fades = Literal["attention", "feed_forward", "output"]

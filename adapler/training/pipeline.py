@@ -20,7 +20,7 @@ from transformers import set_seed
 
 from adapler.backbones.families import SINGLE_LABEL, ready, train_packed
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
-from adapler.errors import ArgumentError, CheckpointError, counted
+from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import (
     classifier_score,
     evaluate_rows,
@@ -32,6 +32,7 @@ from adapler.evaluation import (
     with_predicted_labels,
 )
 from adapler.inference import predict_rows
+from adapler.options import counted
 from adapler.options import record as as_record
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step, Training, is_near, qualifies, training_class
