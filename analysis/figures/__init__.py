@@ -6,7 +6,6 @@ python -m analysis.figures reports/sample-test --style acl
 
 from __future__ import annotations
 
-import inspect
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
@@ -80,16 +78,10 @@ def kinds(report: RationaleReport, methods: Sequence[str] | str | None = None) -
 
 
 def draw(report: RationaleReport, kind: str, **options: Any) -> Figure:
-    """The figure of that kind; ArgumentError lists the kinds there are, or the options of this one.
-
-    Every kind takes style="acl" | "neurips"; most take methods=..., and those that show some layers only, layers=...
-    """
+    """The figure of that kind. Every kind takes style="acl" | "neurips"; most take methods=..., and those that show
+    some layers only, layers=..."""
     if kind not in _KINDS:
         raise ArgumentError(f"figure {kind!r} is not known, there are {', '.join(_KINDS)}")
-    known = inspect.signature(_KINDS[kind]).parameters
-    unknown = [name for name in options if name not in known]
-    if unknown and "options" not in known:
-        raise ArgumentError(f"figure {kind!r} has no option {unknown[0]!r}, but {', '.join(list(known)[1:])}")
     return _KINDS[kind](report, **options)
 
 
@@ -101,11 +93,11 @@ def save_all(
     methods: Sequence[str] | None = None,
     track: Callable[[list[str]], Iterable[str]] = iter,
 ) -> list[Path]:
-    """Every figure of the report as PDF, PNG and SVG; one of each document kind for every example.
+    """Every figure of the report as PDF, PNG and SVG; one of each document kind for every example. Figures of another
+    report that these do not replace are removed from the folder.
 
-    methods: those to draw where a figure has several; default: all (in the heat map: up to four).
-    track: given the figures' names, passes them on one by one; a progress bar.
-    Figures of another report that these do not replace are removed from the folder.
+    methods: those to draw where a figure has several; default: all (in the heat map: up to four). track: passes the
+    figures' names on one by one, as a progress bar does.
     """
     chosen = select(report, methods)
     drawings: dict[str, tuple[str, dict[str, Any]]] = {}  # file name -> kind, options
@@ -142,13 +134,12 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
 def write_figure(figure: Figure, path: Path) -> None:
     """Write one file, whole or not at all; its ending says the format."""
     suffix = path.suffix.lower()
-    with rc_context(STYLE), replacing(path) as temporary:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format=suffix[1:], metadata=FORMATS[suffix])
 
 
 def svg_file(figure: Figure) -> str:
     """The figure as the text of an SVG file."""
     stream = io.StringIO()
-    with rc_context(STYLE):
-        figure.savefig(stream, format="svg", metadata=FORMATS[".svg"])
+    figure.savefig(stream, format="svg", metadata=FORMATS[".svg"])
     return stream.getvalue()

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, wraps
-from itertools import product
-from typing import TYPE_CHECKING, Any, ParamSpec
+from itertools import cycle, product
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 import numpy as np
 from matplotlib import rc_context
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from analysis.report import RationaleReport
 
 
-@dataclass(frozen=True)
-class Venue:
+class Venue(NamedTuple):
     """Inches: `column`, the width of a small figure, and `text`, that of a large one."""
 
     column: float
@@ -167,14 +165,10 @@ def venue(name: str) -> Venue:
 def looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """method -> colour, marker and line style, the same in every figure of the same methods."""
     chosen: dict[str, dict[str, Any]] = {}
-    spare = 0
+    spare = cycle(_SPARE)
     for method in methods:
-        name = method.partition("(")[0]  # integrated_gradients(n_steps=20)
-        if name in LOOKS and LOOKS[name] not in chosen.values():
-            chosen[method] = LOOKS[name]
-        else:
-            chosen[method] = _SPARE[spare % len(_SPARE)]
-            spare += 1
+        look = LOOKS.get(method.partition("(")[0])  # integrated_gradients(n_steps=20)
+        chosen[method] = next(spare) if look is None or look in chosen.values() else look
     return chosen
 
 
@@ -251,7 +245,7 @@ def label(report: RationaleReport, method: str) -> str:
 
 
 def select(report: RationaleReport, methods: Sequence[str] | str | None) -> tuple[str, ...]:
-    """The methods to draw: all, or the given ones, each once. ArgumentError for one that the report does not have."""
+    """The methods to draw: all, or the given ones, each once."""
     methods = [methods] if isinstance(methods, str) else methods
     for method in methods or ():
         if method not in report.methods:
@@ -260,7 +254,7 @@ def select(report: RationaleReport, methods: Sequence[str] | str | None) -> tupl
 
 
 def chosen_layers(layers: Sequence[int] | int | None, default: Sequence[int], n_layers: int) -> tuple[int, ...]:
-    """The layers to draw. ArgumentError for none and for one that is not there."""
+    """The layers to draw, at least one."""
     chosen = tuple(default if layers is None else [layers] if isinstance(layers, int) else layers)
     if not chosen:
         raise ArgumentError("layers: got none, at least one is needed")
@@ -281,11 +275,9 @@ def layer_axis(ax: Axes, n_layers: int, *, at_input: Sequence[float] = ()) -> No
     """Ticks at the layers, and one tick `in` under the positions of methods with a meaning at the input only."""
     ax.set_xlabel("Layer")
     ax.set_xlim(min(at_input) - max(0.4, 0.05 * n_layers) if at_input else -0.3, n_layers - 0.7)
-    ticks = [float(layer) for layer in range(0, n_layers, layer_step(n_layers))]
-    names = [f"{layer:.0f}" for layer in ticks]
-    if at_input:
-        ticks, names = [sum(at_input) / len(at_input), *ticks], ["in", *names]
-    ax.set_xticks(ticks, names)
+    ticks = range(0, n_layers, layer_step(n_layers))
+    middle = [sum(at_input) / len(at_input)] if at_input else []
+    ax.set_xticks([*middle, *ticks], ["in"] * len(middle) + [str(layer) for layer in ticks])
 
 
 def layer_step(n_layers: int) -> int:
@@ -307,21 +299,17 @@ def short_numbers(ax: Axes) -> None:
 
 
 def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend under all panels, each name once, chance last, as many columns as fit.
-
-    A line without a defined point has no name; without any line there is no legend.
-    """
-    labelled = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    """One legend under all panels, each name with a defined point once, chance last, as many columns as fit."""
     named: dict[str, Any] = {}
-    for handle, name in labelled:
-        if np.isfinite(handle.get_ydata()).any():  # type: ignore[attr-defined]
-            named.setdefault(name, handle)
-    if "Chance" in named:
-        named["Chance"] = named.pop("Chance")
-    if named:
-        names, n_columns = room_for_legend(figure, list(named))
+    for ax in axes:
+        handles: tuple[list[Any], list[str]] = ax.get_legend_handles_labels()
+        for handle, name in zip(*handles, strict=True):
+            if np.isfinite(handle.get_ydata()).any():
+                named.setdefault(name, handle)
+    if order := sorted(named, key="Chance".__eq__):
+        names, n_columns = room_for_legend(figure, order)
         look: Any = {"loc": "outside lower center", "frameon": False, "borderaxespad": 0.2, **LEGEND}
-        figure.legend(list(named.values()), names, ncols=n_columns, **look)
+        figure.legend([named[name] for name in order], names, ncols=n_columns, **look)
 
 
 def room_for_legend(figure: Figure, names: Sequence[str], *, most_columns: int | None = None) -> tuple[list[str], int]:

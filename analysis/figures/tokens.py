@@ -146,11 +146,7 @@ def starts_word(words: NDArray[np.int64], token: int) -> bool:
 
 
 def ratios(document: DocumentScores, method: str) -> NDArray[np.float64]:
-    """(L', n) scores as multiples of the uniform one; signed scores keep their sign.
-
-    Uniform is a share of all n tokens; for `cp` and `policy`, whose scores are shared out among the tokens that are
-    still there, one of those.
-    """
+    """(L', n) scores as multiples of the uniform one, among the tokens of `present`; signed scores keep their sign."""
     if method not in document.scores:
         known = ", ".join(document.scores) or "none"
         raise ArgumentError(f"method {method!r} is not in document {document.id}, which has {known}")
@@ -164,9 +160,8 @@ def ratios(document: DocumentScores, method: str) -> NDArray[np.float64]:
 def present(document: DocumentScores, method: str) -> NDArray[np.bool_] | None:
     """(L, n) the tokens among which the scores of a layer are shared out; None for a method that always has all.
 
-    Those are the tokens that entered the layer before, or, of a policy that decides after a layer's attention, those
-    that enter this one. Where another token has a score all the same, they are saved scores that carry the name of
-    a method of OF_REMOVAL.
+    Of a method of OF_REMOVAL those that entered the layer before, or, of a policy that decides after a layer's
+    attention, this one. Where another token has a score all the same, they are saved scores of that name.
     """
     if method not in OF_REMOVAL or document.retention is None:
         return None
@@ -198,7 +193,7 @@ def main_method(document: DocumentScores) -> str:
 
 
 class Placed(NamedTuple):
-    """Position of a token in a passage: left edge and width in points, and index of its line."""
+    """A token in a passage: left edge and width in points, and index of its line."""
 
     token: int
     x: float
@@ -208,11 +203,7 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """One document under one method, in a figure of passages.
-
-    layers     those to draw; default: six, the first and the last among them
-    layerwise  whether the method has a meaning at every layer
-    """
+    """One document under one method. layers: those to draw, default six, the first and the last among them."""
 
     document: DocumentScores
     method: str
@@ -230,8 +221,6 @@ def passage(document: DocumentScores, *, width: float, n_lines: int, start: int 
 
     start: the word that the passage begins with. Default: the sentence from which on most rationale tokens are in
         view, the first of several; a text that fits is shown whole.
-
-    Raises ArgumentError for a document without a token, and a word that is not in it.
     """
     words = document.words
     begins = [token for token in range(len(words)) if words[token] >= 0 and words[token] not in words[:token]]
@@ -244,18 +233,12 @@ def passage(document: DocumentScores, *, width: float, n_lines: int, start: int 
         return _layout(document, words.tolist().index(start), width=width, n_lines=n_lines)
     sentences = [token for token in begins if token == begins[0] or document.tokens[token - 1] in (".", "!", "?")]
     starts = sentences if len(sentences) > 1 else begins
-    last, best = int(np.flatnonzero(words >= 0)[-1]), list[Placed]()
+    last, found = int(np.flatnonzero(words >= 0)[-1]), list[list[Placed]]()
     for token in starts:
-        placed = _layout(document, token, width=width, n_lines=n_lines)
-        if not best or _gold(document, placed) > _gold(document, best):
-            best = placed
-        if placed[-1].token == last:
+        found.append(_layout(document, token, width=width, n_lines=n_lines))
+        if found[-1][-1].token == last:
             break  # later starts only show less
-    return best
-
-
-def _gold(document: DocumentScores, placed: Sequence[Placed]) -> int:
-    return int(document.rationale[[one.token for one in placed]].sum())
+    return max(found, key=lambda placed: int(document.rationale[[one.token for one in placed]].sum()))
 
 
 def _layout(document: DocumentScores, start: int, *, width: float, n_lines: int) -> list[Placed]:
@@ -293,9 +276,9 @@ def _row_height(placed: Sequence[Placed]) -> float:
     return max(2, 1 + placed[-1].line) * LINE + ROW_GAP
 
 
-def _margin() -> float:
-    """Points right of the text, for the dots of a passage that is cut."""
-    return _width(DOTS) + 2
+def _room(width: float) -> float:
+    """Points for the text in a figure: beside it are the layers' names, and the dots of a passage that is cut."""
+    return width - LABEL - _width(DOTS) - 2
 
 
 @styled
@@ -313,7 +296,7 @@ def passages_figure(
     options: dict[str, Any] = {"n_lines": n_lines, "start": start}
     heights = []  # points
     for panel in panels:
-        placed = passage(panel.document, width=72 * width - LABEL - _margin(), **options)
+        placed = passage(panel.document, width=_room(72 * width), **options)
         heights.append(len(panel.shown()) * _row_height(placed) - 2)
     heights[-1] += LINE + ROW_GAP if key else 0
     total = sum(heights) + sum(TITLE for panel in panels if panel.title) + 6 * (len(panels) - 1)
@@ -338,8 +321,7 @@ def document_figure(
     style: str = "acl",
     **options: Any,
 ) -> Figure:
-    """An example of the report as text, layer by layer; the paper's qualitative figure. options: n_lines, start, key
-    and unit of `plot_document`."""
+    """An example of the report as text, layer by layer. options: n_lines, start, key and unit of `plot_document`."""
     document = pick(report, example)
     method = method or main_method(document)
     panel = Panel(document, method, layers=layers, layerwise=report.is_layerwise(method))
@@ -349,11 +331,11 @@ def document_figure(
 def plot_document(
     panel: Panel, ax: Axes, *, n_lines: int = 3, start: int | None = None, key: bool = False, unit: str = "tokens"
 ) -> None:
-    """A passage at each layer: shades for the scores, human rationale underlined, dropped tokens pale.
+    """A passage at each layer: shades for the scores, human rationale underlined, dropped tokens pale (of `cp` and
+    `policy` only: the other methods score a model that keeps all of them).
 
-    ax: its size on paper decides what fits. start: the word that the passage begins with, see `passage`.
-    key: a line below that says what shade, paleness and underline mean. unit: what the tokens are called.
-    Tokens are dropped for `cp` and `policy` only; the other methods score a model that keeps all of them.
+    ax: its size on paper decides what fits. start: see `passage`. key: a line below that says what shade, paleness and
+    underline mean. unit: what the tokens are called.
     """
     document, method = panel.document, panel.method
     values = ratios(document, method)
@@ -361,10 +343,13 @@ def plot_document(
     width, height = (side * 72 / ax.figure.dpi for side in (extent.width, extent.height))
     ax.set(xlim=(0, width), ylim=(height, 0))
     ax.axis("off")
-    placed = passage(document, width=width - LABEL - _margin(), n_lines=n_lines, start=start)
+    placed = passage(document, width=_room(width), n_lines=n_lines, start=start)
     kept = document.retention if present(document, method) is not None else None
     boxes: list[tuple[Rectangle, Any]] = []
     lines: list[list[tuple[float, float]]] = []
+
+    def write(x: float, y: float, text: str, **look: Any) -> None:
+        ax.text(x, y, text, **{"size": TEXT_SIZE, "color": FAINT, **TEXT, **look})
 
     def box(x: float, base: float, wide: float, ratio: float) -> None:
         color = to_rgba(AMBER if ratio >= 0 else VIOLET, DARKEST * shade(abs(ratio)))
@@ -376,16 +361,15 @@ def plot_document(
         if top:
             ax.plot([0, width], [top - 2.6] * 2, color="0.85", linewidth=0.4)
         name = f"Layer {layer}" if panel.layerwise else "Input"
-        ax.text(0, base, name, size=TEXT_SIZE + 0.5, weight="bold", **TEXT)
+        write(0, base, name, size=TEXT_SIZE + 0.5, weight="bold", color="black")
         if kept is not None:
             count = int(kept[layer].sum())
-            said = f"{count} {unit.removesuffix('s') if count == 1 else unit}"
-            ax.text(0, base + LINE, said, size=TEXT_SIZE, color=FAINT, **TEXT)
+            write(0, base + LINE, f"{count} {unit.removesuffix('s') if count == 1 else unit}")
         for index, one in enumerate(placed):
             x, y = LABEL + one.x, base + one.line * LINE
             gone = kept is not None and not kept[layer, one.token]
             text = fitted(_text(document, one.token), one.width + 0.01, TEXT_SIZE)
-            ax.text(x, y, text, size=TEXT_SIZE, color=GREY if gone else "black", **TEXT)
+            write(x, y, text, color=GREY if gone else "black")
             after = placed[index + 1] if index + 1 < len(placed) else None
             if not gone:  # shades of one word's pieces meet and do not overlap
                 before = 0 if _same_word(document, one.token - 1, one.token) else SHADE_SIDE
@@ -397,31 +381,28 @@ def plot_document(
                 lines.append([(x, y + UNDERLINE), (right, y + UNDERLINE)])
         inside = np.flatnonzero(document.words >= 0)
         first, last = placed[0], placed[-1]
-        dots = {"size": TEXT_SIZE, "color": FAINT, **TEXT}
         if first.token > inside[0]:
-            ax.text(LABEL - 1.5, base, DOTS, ha="right", **dots)
+            write(LABEL - 1.5, base, DOTS, ha="right")
         if last.token < inside[-1]:
-            ax.text(LABEL + last.x + last.width + 1.5, base + last.line * LINE, DOTS, **dots)
+            write(LABEL + last.x + last.width + 1.5, base + last.line * LINE, DOTS)
         top += _row_height(placed)
     if key:
         x, base = float(LABEL), top + FIRST_BASE
         ax.plot([0, width], [top - 2.6] * 2, color="0.85", linewidth=0.4)
-        ax.text(0, base, "Score", size=TEXT_SIZE + 0.5, color=FAINT, **TEXT)
+        write(0, base, "Score", size=TEXT_SIZE + 0.5)
         for ratio in (-3, 1, 3, 8) if (values < 0).any() else (1, 3, 8):
             box(x, base, 9, ratio)
             said = f"{ratio}/n".replace("-", "−")
-            ax.text(x + 11, base, said, size=TEXT_SIZE, color=FAINT, **TEXT)
+            write(x + 11, base, said)
             x += 20 + _width(said)
         if kept is not None:
-            ax.text(x, base, "dropped", size=TEXT_SIZE, color=GREY, **TEXT)
+            write(x, base, "dropped", color=GREY)
             x += _width("dropped") + 9
         if document.rationale.any():
-            ax.text(x, base, "human rationale", size=TEXT_SIZE, color=FAINT, **TEXT)
+            write(x, base, "human rationale")
             lines.append([(x, base + UNDERLINE), (x + _width("human rationale"), base + UNDERLINE)])
-    colors = [color for _, color in boxes]
-    ax.add_collection(
-        PatchCollection([one for one, _ in boxes], facecolors=colors, linewidths=0, zorder=0), autolim=False
-    )
+    patches, colors = zip(*boxes, strict=True) if boxes else ((), ())
+    ax.add_collection(PatchCollection(patches, facecolors=colors, linewidths=0, zorder=0), autolim=False)
     ax.add_collection(LineCollection(lines, colors=BLUE, linewidths=1.0, zorder=2), autolim=False)
 
 
@@ -446,7 +427,6 @@ def plot_heatmap(
     """Each token's score at each layer; blank: not there any more; blue strip above: the human rationale.
 
     signed: amber for scores above 0 and violet below, of one scale; False: amber alone.
-    Up to MOST_TOKENS tokens are written below the map, of longer documents their positions.
     """
     values = ratios(document, method)  # (L, n)
     if (there := present(document, method)) is not None:
@@ -463,10 +443,6 @@ def plot_heatmap(
     ticks = list(range(0, n_layers, layer_step(n_layers)))
     ax.set_yticks(ticks, [str(tick) for tick in ticks] if layerwise else ["in"])
     ax.tick_params(length=0)
-    if len(document) <= MOST_TOKENS:
-        names = token_names(document, TEXT_SIZE)
-        rotation = 90 if _are_turned(names, ax.get_window_extent().width * 72 / ax.figure.dpi) else 0
-        ax.set_xticks(range(len(names)), names, size=TEXT_SIZE, family=FAMILIES, parse_math=False, rotation=rotation)
     strip = 3.0 / (ax.get_window_extent().height * 72 / ax.figure.dpi)
     marks = [Rectangle((token - 0.5, 1.02), 1, strip) for token in np.flatnonzero(document.rationale)]
     collection = PatchCollection(marks, facecolor=BLUE, linewidth=0, transform=ax.get_xaxis_transform(), clip_on=False)
@@ -480,11 +456,6 @@ def token_names(document: DocumentScores, size: float) -> list[str]:
     return [fitted(_text(document, token), widest, size) for token in range(len(document))]
 
 
-def _are_turned(names: Sequence[str], width: float) -> bool:
-    """Whether the tokens are too long to be written side by side in this width."""
-    return max(_width(name) for name in names) + 2 > width / len(names)
-
-
 @styled
 def heatmaps_figure(
     document: DocumentScores,
@@ -494,19 +465,26 @@ def heatmaps_figure(
     layerwise: Mapping[str, bool],
     style: str = "acl",
 ) -> Figure:
-    """Scores of a document by layer and token, a panel a method. titles: as matplotlib takes them."""
+    """Scores of a document by layer and token, a panel a method. titles: as matplotlib takes them.
+
+    Up to MOST_TOKENS tokens are written below the maps, of longer documents their positions.
+    """
     width, heights = venue(style).text, [max(2, min(8, len(document.scores[method]))) + 2.2 for method in methods]
     signed = any((document.scores[method] < 0).any() for method in methods)
     meaning = "Score / uniform score"
     rows = max(0.11 * sum(heights), text_width(meaning, float(STYLE["axes.labelsize"])) / 72)  # inches
     names = token_names(document, TEXT_SIZE) if len(document) <= MOST_TOKENS else []
-    below = max(map(_width, names)) / 72 if names and _are_turned(names, 72 * (width - SIDE)) else 0.0
-    figure = PaperFigure(figsize=(width, rows + 0.45 + below), layout="constrained")
+    longest = max(map(_width, names), default=0.0) / 72
+    turned = bool(names) and longest + 2 / 72 > (width - SIDE) / len(names)  # too long to stand side by side
+    figure = PaperFigure(figsize=(width, rows + 0.45 + longest * turned), layout="constrained")
     axes = figure.subplots(len(methods), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0].tolist()
     for ax, method in zip(axes, methods, strict=True):
         image = plot_heatmap(document, method, ax, signed=signed, layerwise=layerwise.get(method))
         ax.set_title(titles.get(method, method), loc="left", pad=6)
-    if not names:
+    if names:
+        look: dict[str, Any] = {"size": TEXT_SIZE, "family": FAMILIES, "parse_math": False}
+        axes[-1].set_xticks(range(len(names)), names, rotation=90 * turned, **look)
+    else:
         axes[-1].set_xlabel("Token")
     figure.supylabel("Layer", fontsize=8)
     bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, aspect=30)
@@ -527,9 +505,8 @@ def heatmap_figure(
     document = pick(report, example)
     names = [name for name in (select(report, methods) if methods else document.scores) if name in document.scores]
     if not methods:
-        first = (*OF_REMOVAL, "saliency", "attention", "rollout")
-        order = {name: index for index, name in enumerate(first)}
-        names = sorted((n for n in names if n != "random"), key=lambda n: order.get(n, len(order)))[:4]
+        order = [*OF_REMOVAL, "saliency", "attention", "rollout", *names]
+        names = sorted((name for name in names if name != "random"), key=order.index)[:4]
     if not names:
         raise ArgumentError(f"document {document.id}: has no scores of {', '.join(methods or ['any method'])}")
     titles = {name: label(report, name) for name in names}
@@ -552,13 +529,11 @@ def plot_bars(document: DocumentScores, method: str, layer: int, ax: Axes, *, le
     """One bar a token: its score at a layer, amber above 0 and violet below. Hollow: the model drops it there; a grey
     cross: it was dropped before."""
     scores, position = document.scores[method][layer], np.arange(len(document))
-    there = present(document, method)
-    kept = (
-        np.ones(len(document), dtype=bool) if there is None or document.retention is None else document.retention[layer]
-    )
-    if there is not None and not there[layer].all():
-        gone = np.flatnonzero(~there[layer])
-        ax.plot(gone, np.zeros(len(gone)), "x", color=GREY, markersize=3, markeredgewidth=0.7, clip_on=False)
+    kept = np.ones(len(document), dtype=bool)
+    if (there := present(document, method)) is not None and document.retention is not None:
+        kept, gone = document.retention[layer], np.flatnonzero(~there[layer])
+        if gone.size:
+            ax.plot(gone, 0.0 * gone, "x", color=GREY, markersize=3, markeredgewidth=0.7, clip_on=False)
     colors = np.where(scores < 0, VIOLET, AMBER)
     ax.bar(position, scores, width=0.75, color=np.where(kept, colors, "none"), edgecolor=colors, linewidth=0.6)
     highest = max((level.value for level in levels), default=0.0)
@@ -577,10 +552,7 @@ def plot_bars(document: DocumentScores, method: str, layer: int, ax: Axes, *, le
 
 @styled
 def bars_figure(
-    document: DocumentScores,
-    panels: Sequence[tuple[str, str, int, Sequence[Level]]],
-    *,
-    style: str = "acl",
+    document: DocumentScores, panels: Sequence[tuple[str, str, int, Sequence[Level]]], *, style: str = "acl"
 ) -> Figure:
     """Panels of bars below each other; a panel is (title, method, row of its scores, levels)."""
     size, n = float(STYLE["axes.titlesize"]), len(document)
@@ -594,9 +566,7 @@ def bars_figure(
     for ax, (title, method, row, levels) in zip(axes, panels, strict=True):
         plot_bars(document, method, row, ax, levels=levels)
         ax.set_title(literal(fitted(title, 72 * (width - beside), size)), loc="left")
-    ticks = [literal(name) for name in names]
-    axes[-1].set_xticks(np.arange(n), ticks, rotation=60, ha="right", rotation_mode="anchor")
-    for tick, marked in zip(axes[-1].get_xticklabels(), document.rationale, strict=True):
-        tick.set_color(BLUE if marked else "black")
-        tick.set_fontweight("bold" if marked else "normal")
+    axes[-1].set_xticks(range(n), list(map(literal, names)), rotation=60, ha="right", rotation_mode="anchor")
+    for token in np.flatnonzero(document.rationale):
+        axes[-1].get_xticklabels()[token].set(color=BLUE, fontweight="bold")
     return figure

@@ -220,7 +220,6 @@ def test_unknown_figures_styles_methods_and_layers(report: RationaleReport) -> N
         ({"kind": "heat"}, "figure 'heat' is not known, there are agreement, lengths, precision_recall"),
         ({"kind": "lengths", "style": "emnlp"}, "style: got 'emnlp', allowed are acl, neurips"),
         ({"panels": ("auc",)}, "panel 'auc' is not in the report"),
-        ({"kind": "heatmap", "layers": (0,)}, "figure 'heatmap' has no option 'layers', but example, methods, style"),
         ({"methods": ("lrp",)}, "method 'lrp' is not in the report, which has attention, saliency"),
         ({"kind": "precision_recall", "layers": (4,)}, "layer: got 4, there are 0 to 3"),
         ({"kind": "correlation", "layers": ()}, "layers: got none"),
