@@ -54,8 +54,7 @@ def policy_flops(config: Any, read: Tensor) -> Tensor:
         kind.cost(config, index) if kind.decides(index, layers=layers) else Cost(token=0.0) for index in range(layers)
     ]
     token, sequence = torch.tensor(costs, dtype=torch.float64).T  # (L,) each
-    flops: Tensor = _counted(read) * token + sequence
-    return flops
+    return _counted(read) * token + sequence
 
 
 def _encoder_flops(
@@ -74,8 +73,7 @@ def _encoder_flops(
     width = config.hidden_size
     narrow = getattr(config, "embedding_size", width)
     projection = 0 if narrow == width else 2 * narrow * width
-    flops: Tensor = by_layer.sum(1) + lengths_in * projection + 2 * width * width + 2 * width * config.num_labels
-    return flops
+    return by_layer.sum(1) + lengths_in * projection + 2 * width * width + 2 * width * config.num_labels
 
 
 def backbone_flops(config: Any, lengths_in: Tensor, *, convention: Convention = "paper") -> Tensor:

@@ -137,8 +137,7 @@ def from_main(value: T | None) -> T:
 
         wait_for_everyone()
         broadcast_object_list(values)
-    result: T = values[0]
-    return result
+    return values[0]
 
 
 def _state(*, cpu: bool) -> Any:

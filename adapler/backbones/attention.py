@@ -152,11 +152,8 @@ def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
         runs = torch.split(scores, [count * size for count, size in segments.runs])
         parts = [part.view(run).softmax(-1).view(-1) for part, run in zip(runs, segments.runs, strict=True)]
         return joined(parts)
-    top = scores.new_full((len(segments.lengths),), float("-inf"))
-    top = top.scatter_reduce(0, segments.owner, scores.detach(), "amax")
-    weights = (scores - top[segments.owner]).exp()
-    total = torch.zeros_like(top).index_add(0, segments.owner, weights)
-    return weights / total[segments.owner]
+    weights = _below_the_top(scores, segments).exp()
+    return weights / segment_sum(weights, segments)[segments.owner]
 
 
 def segment_sum(values: Tensor, segments: Segments) -> Tensor:
@@ -167,10 +164,14 @@ def segment_sum(values: Tensor, segments: Segments) -> Tensor:
 
 def segment_log_softmax(scores: Tensor, segments: Segments) -> Tensor:
     """Logarithm of the softmax of (T,) scores within each sequence; finite where the softmax itself is 0."""
-    top = scores.new_full((len(segments.lengths),), float("-inf"))
-    top = top.scatter_reduce(0, segments.owner, scores.detach(), "amax")
-    shifted = scores - top[segments.owner]  # (T,)
+    shifted = _below_the_top(scores, segments)  # (T,)
     return shifted - segment_sum(shifted.exp(), segments).log()[segments.owner]
+
+
+def _below_the_top(scores: Tensor, segments: Segments) -> Tensor:
+    """(T,) scores minus the highest of their sequence."""
+    top = scores.new_full((len(segments.lengths),), float("-inf"))
+    return scores - top.scatter_reduce(0, segments.owner, scores.detach(), "amax")[segments.owner]
 
 
 def narrowed(states: Tensor, dense: Any) -> Tensor:
@@ -235,7 +236,6 @@ def in_pieces(
 
 
 ATTENTION = "adapler"
-CUDA_MULTIPLE = 8  # CUDA's fused kernels need a head size that is a multiple of it
 # The gradient of SDPA on a CPU is slow in half precision where sequences are shorter than this: float32 takes a fifth
 # to a half of the time at 16 to 64 tokens, both conversions included.
 SHORT = 160
@@ -271,7 +271,8 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
     neighbours of one length, which was faster than padding at every length measured.
     """
     if query.is_cuda:
-        attend = _varlen_attention if _has_flash(query.dtype, query.device) else _padded_attention
+        flash = query.dtype in HALF and torch.cuda.get_device_capability(query.device) >= AMPERE
+        attend = _varlen_attention if flash else _padded_attention
         return attend(query, key, value, segments=segments, scale=scale)
     if len(segments.runs) == 1:
         return _run_attention(query, key, value, run=segments.runs[0], scale=scale).transpose(0, 1)[None]
@@ -323,11 +324,6 @@ def _attend_cls(query: Tensor, states: Tensor, *, bias: Tensor | None = None, ma
     return logits.softmax(-1).to(states.dtype) @ states
 
 
-def _has_flash(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether `varlen_attn` runs on this CUDA device in this precision."""
-    return dtype in HALF and torch.cuda.get_device_capability(device) >= AMPERE
-
-
 def _padded(segments: Segments, *rows: Tensor) -> list[Tensor]:
     """Packed rows (1, H, T, E) as padded batches (B, H, N, E)."""
     width = segments.longest  # waits for the device: attention over the input's whole width would cost far more
@@ -361,19 +357,17 @@ def biased_attention(
     key_bias: Tensor,
     segments: Segments,
     scale: float,
-    extra_features: int | None = None,
 ) -> Tensor:
     """`packed_attention` with `key_bias` (1, T), at most 0, added to the logits of each key: differentiable in it, on
     fused kernels.
 
     A mask that needs a gradient forces SDPA onto its slow path. One more feature carries the bias instead:
-    [q, 1] . [k, bias / scale] * scale = q . k * scale + bias. `extra_features` F is how many features are added to E,
-    all but the first of them zeros; default: on CUDA what makes E + F a multiple of 8, which the fused kernels need.
+    [q, 1] . [k, bias / scale] * scale = q . k * scale + bias. On CUDA F features are added, all but the first of them
+    zeros, that make E + F a multiple of 8, which the fused kernels need.
     """
-    if extra_features is None:
-        extra_features = CUDA_MULTIPLE - query.shape[-1] % CUDA_MULTIPLE if query.is_cuda else 1
-    wider = _with_bias(query, key, value, key_bias / scale, features=extra_features)
-    return packed_attention(*wider, segments=segments, scale=scale)[..., :-extra_features]
+    features = 8 - query.shape[-1] % 8 if query.is_cuda else 1
+    wider = _with_bias(query, key, value, key_bias / scale, features=features)
+    return packed_attention(*wider, segments=segments, scale=scale)[..., :-features]
 
 
 def _with_bias(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, features: int) -> tuple[Tensor, ...]:

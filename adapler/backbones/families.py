@@ -76,18 +76,15 @@ class Family:
 
     def labels(self, cls: Tensor) -> Tensor:
         """(B, D) -> (B, C): the backbone's own head on [CLS]'s last hidden states."""
-        logits: Tensor = self.classifier.classifier(cls[:, None])
-        return logits
+        return self.classifier.classifier(cls[:, None])
 
     def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
         """Context of the heads and the layer's input -> input of the feed-forward network, all (1, n, D)."""
-        output: Tensor = layer.attention.output(context, states)
-        return output
+        return layer.attention.output(context, states)
 
     def feed_forward(self, layer: Any, states: Tensor) -> Tensor:
         """The layer's output from what its attention gave, both (1, n, D)."""
-        output: Tensor = layer.output(layer.intermediate(narrowed(states, layer.intermediate.dense)), states)
-        return output
+        return layer.output(layer.intermediate(narrowed(states, layer.intermediate.dense)), states)
 
     def pairwise(self, positions: Tensor) -> dict[str, Any]:
         """`term` and `positions` of `received_attention`, for a kind whose attention has a term for each pair."""
@@ -103,8 +100,7 @@ class Family:
         linear = 2 * 4 * width * width  # query, key, value, output
         forward = 2 * (3 if cls.gated else 2) * width * inner  # feed-forward in and out, and its gate
         attention = 2 * 2 * width  # q.k and weights.v, for each pair of tokens
-        flops: Tensor = lengths * linear + after * forward + lengths * lengths * attention
-        return flops
+        return lengths * linear + after * forward + lengths * lengths * attention
 
     @classmethod
     def last_layer_flops(cls, config: Any, lengths: Tensor) -> Tensor:
@@ -114,16 +110,14 @@ class Family:
         width, inner = config.hidden_size, getattr(config, cls.inner_size)
         one = 2 * (4 * width * width + 2 * width * inner)  # [CLS] alone has as many products as a token of a layer
         attention = 2 * 2 * width * config.num_attention_heads  # each head reads whole hidden states
-        flops: Tensor = one + lengths * attention
-        return flops
+        return one + lengths * attention
 
     # ---- the same for all
 
     @property
     def pooler(self) -> nn.Linear:
         """The dense layer between [CLS]'s last hidden state and the labels."""
-        pooler: nn.Linear = attrgetter(self.pooler_path)(self.classifier)
-        return pooler
+        return attrgetter(self.pooler_path)(self.classifier)
 
     def head(self, cls: Tensor) -> Tensor:
         """Logits (B, C) from [CLS]'s last hidden states (B, D), in the head's dtype."""
@@ -280,8 +274,7 @@ class Bert(Family):
     pooler_path = "bert.pooler.dense"
 
     def labels(self, cls: Tensor) -> Tensor:
-        logits: Tensor = self.classifier.classifier(self.classifier.dropout(self.encoder.pooler(cls[:, None])))
-        return logits
+        return self.classifier.classifier(self.classifier.dropout(self.encoder.pooler(cls[:, None])))
 
 
 class Ernie(Bert):
@@ -319,16 +312,13 @@ class DistilBert(Family):
 
     def labels(self, cls: Tensor) -> Tensor:
         hidden = torch.relu(self.classifier.pre_classifier(cls))
-        logits: Tensor = self.classifier.classifier(self.classifier.dropout(hidden))
-        return logits
+        return self.classifier.classifier(self.classifier.dropout(hidden))
 
     def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
-        output: Tensor = layer.sa_layer_norm(layer.attention.out_lin(context) + states)
-        return output
+        return layer.sa_layer_norm(layer.attention.out_lin(context) + states)
 
     def feed_forward(self, layer: Any, states: Tensor) -> Tensor:
-        output: Tensor = layer.output_layer_norm(layer.ffn(narrowed(states, layer.ffn.lin1)) + states)
-        return output
+        return layer.output_layer_norm(layer.ffn(narrowed(states, layer.ffn.lin1)) + states)
 
 
 class MPNet(Family):
@@ -377,8 +367,7 @@ class MPNet(Family):
 
     def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
         mixed = layer.attention.attn.o(context)
-        output: Tensor = layer.attention.LayerNorm(layer.attention.dropout(mixed) + states)
-        return output
+        return layer.attention.LayerNorm(layer.attention.dropout(mixed) + states)
 
     def hold_pairwise(self) -> None:
         self.encoder.encoder.relative_attention_bias.requires_grad_(False)
@@ -416,12 +405,10 @@ class ModernBert(Family):
     gated = True
 
     def labels(self, cls: Tensor) -> Tensor:
-        logits: Tensor = self.classifier.classifier(self.classifier.drop(self.classifier.head(cls)))
-        return logits
+        return self.classifier.classifier(self.classifier.drop(self.classifier.head(cls)))
 
     def feed_forward(self, layer: Any, states: Tensor) -> Tensor:
-        output: Tensor = states + layer.mlp(narrowed(layer.mlp_norm(states), layer.mlp.Wi))
-        return output
+        return states + layer.mlp(narrowed(layer.mlp_norm(states), layer.mlp.Wi))
 
     def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
         layer: Any = self.layers[index]
@@ -459,8 +446,7 @@ class ModernBert(Family):
         hidden = self.layer(last, hidden, positions=positions, segments=segments, key_bias=key_bias)
         states = self.encoder.final_norm(hidden.to(self.encoder.final_norm.weight.dtype))[0]  # (T, D)
         if self.config.classifier_pooling == "cls":
-            first: Tensor = states.index_select(0, segments.first)[None]
-            return first
+            return states.index_select(0, segments.first)[None]
         weights = torch.ones_like(states[:, 0]) if key_bias is None else key_bias.flatten().exp().to(states)  # (T,)
         total, count = segment_sum(states * weights[:, None], segments), segment_sum(weights, segments)
         pooled: Tensor = total / count[:, None]

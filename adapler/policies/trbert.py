@@ -70,7 +70,7 @@ class TRBert(Policy):
 
     def logits(self, view: LayerView) -> Tensor:
         """(T,) log odds of staying, in float32 or better."""
-        return self.heads[str(view.index)](view.hidden)  # type: ignore[no-any-return]
+        return self.heads[str(view.index)](view.hidden)
 
     def score(self, view: LayerView) -> Tensor:
         return self.logits(view).sigmoid()

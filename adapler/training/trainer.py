@@ -273,7 +273,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                         groups.append({"name": group, "params": chosen, "lr": rate, "weight_decay": by})
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.core)
             self.optimizer = kind(groups, **options)
-        return self.optimizer  # type: ignore[no-any-return]
+        return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """transformers' schedule; the rate of the stage's constant groups stays up after the warmup."""
@@ -359,7 +359,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def compute_loss_context_manager(self) -> AbstractContextManager[Any]:
         """Autocast around a step: accelerate's is around the model's own forward pass, and misses the packed ones."""
-        return self.accelerator.autocast()  # type: ignore[no-any-return]
+        return self.accelerator.autocast()
 
     def check_step(self) -> None:
         """Stop before a loss or a gradient that is not finite reaches a weight, in all processes where it is in one."""

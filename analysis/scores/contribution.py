@@ -73,7 +73,7 @@ def policy(model: Any, batch: Batch) -> LayerScores:
     Reference: none
     """
     if model.config.policy == ContributionPolicy.name:
-        return cp(model, batch)  # type: ignore[no-any-return]
+        return cp(model, batch)
     output = adapler_pass(model, batch)
     real = batch.attention_mask.bool()[:, None, :]  # (B, 1, N)
     entered = output.retention_mask.bool()  # (B, L, N)
