@@ -269,7 +269,8 @@ class _Meta(BaseModel):
     max_length: int | None = Field(default=None, ge=8)
 
 
-def _read_meta(path: Path) -> _Meta:
+def read_meta(path: Path) -> _Meta:
+    """What meta.json says, if it is there; DataError for what it must not."""
     try:
         meta = _Meta.model_validate_json(path.read_bytes()) if path.is_file() else _Meta()
     except ValidationError as error:
@@ -313,7 +314,7 @@ def _load_files(
     `alone` nothing is held out, and it may lack some of the labels."""
     main = files.get("train") or next(iter(files.values()))
     meta_path = main.parent / "meta.json"
-    meta = _read_meta(meta_path)
+    meta = read_meta(meta_path)
     name = meta.name or name
     splits = {split: _read_split(path, split) for split, path in files.items()}
     first = splits.get("train") or next(iter(splits.values()))

@@ -173,20 +173,15 @@ def align(
         one stands in, so that it can be classified.
     with_query: give every window `example.query` as second segment; only the document is ever cut.
 
-    Raises ArgumentError for a tokenizer or a length that cannot be used, a document without a wordpiece, and a
-    rationale longer or shorter than the text.
+    Raises ArgumentError for a tokenizer or a length that cannot be used, and for a document without a wordpiece.
     """
     rationale = np.asarray(example.rationale(), dtype=bool)  # (W,)
     n_words = len(example.words)
-    if len(rationale) != n_words:
-        raise ArgumentError(
-            f"document {example.id}: the rationale covers {len(rationale)} words, the text has {n_words}"
-        )
     if isinstance(tokenizer, WordTokens):
         ids = np.array(tokenizer.ids_of(example.words), dtype=np.int64)
         whole = Window(example.id, example.id, ids, None, np.arange(n_words), rationale)
         return Alignment((whole,), _coverage(rationale, np.ones(n_words, dtype=bool), [whole]))
-    query = str(getattr(example, "query", "")).split() if with_query else []
+    query = example.query.split() if with_query else []
 
     def cut(*ranges: tuple[int, int]) -> list[Window]:
         """Windows of ranges of words: one each, unless they do not fit."""
@@ -198,7 +193,7 @@ def align(
     if truncation == "truncate":
         every = cut((0, n_words))
         windows, has_pieces = every[:1], words_of(every, n_words)
-    elif truncation in TRUNCATIONS:
+    else:
         whole = encode([list(example.words)], tokenizer, max_length=10**9).encodings[0]
         found = [word for word in whole.word_ids if word is not None]
         pieces = np.bincount(np.array(found, dtype=np.int64), minlength=n_words)  # (W,) wordpieces of each word
@@ -214,8 +209,6 @@ def align(
         if truncation == "rationale-windows":  # a word longer than a window makes several, some without a marked piece
             windows = [window for window in windows if window.rationale.any()]
         windows = windows or [window for window in cut(*ranges) if not window.special.all()][:1]
-    else:
-        raise ArgumentError(f"truncation: got {truncation!r}, allowed are {', '.join(TRUNCATIONS)}")
     if not has_pieces.any():
         raise ArgumentError(f"document {example.id}: its {n_words} words give no wordpiece")
     if windows[0].words[0] != SPECIAL:

@@ -43,7 +43,7 @@ from analysis.marks import by_index, spans_of
 from analysis.metrics.plausibility import IOU_THRESHOLD, auprc, average_precision, f1_of, matching_spans, roc_auc
 from analysis.report import RationaleReport
 from analysis.scores.base import Batch, ScoringMethod, adapler_pass, classifier_logits
-from analysis.scoring import ScoredWindow, Scorer, Settings, file_name
+from analysis.scoring import ScoredWindow, Scorer, Settings
 
 if TYPE_CHECKING:
     from analysis.rationale_eval import Document, Plan
@@ -110,8 +110,8 @@ class Given:
         """(W,) the words of a document's hard rationale, None without one."""
         if not self.spans or example.id not in self.scores:
             return None
-        parts = [_mask(self.spans.get((example.id, name), []), length) for name, length in parts_of(example)]
-        return np.concatenate(parts)
+        parts = parts_of(example).items()
+        return np.concatenate([_mask(self.spans.get((example.id, name), []), p.stop - p.start) for name, p in parts])
 
     def faithfulness(self, document: str) -> dict[str, float]:
         """Metric -> value by the file's own classifications of a document."""
@@ -129,9 +129,11 @@ class Given:
         return found
 
 
-def parts_of(example: EraserExample) -> Sequence[tuple[str, int]]:
-    """Id and number of words of each document that an example joins."""
-    return getattr(example, "documents", ()) or ((example.id, len(example.words)),)
+def parts_of(example: EraserExample) -> dict[str, slice]:
+    """The id and the words of each document that an example joins."""
+    documents = dict(example.documents or ((example.id, len(example.words)),))
+    ends = np.cumsum([*documents.values()]).tolist()
+    return {name: slice(end - n, end) for (name, n), end in zip(documents.items(), ends, strict=True)}
 
 
 def read_given(
@@ -139,12 +141,12 @@ def read_given(
 ) -> list[Given]:
     """Saved scores as methods; the last one is the human row.
 
-    predictions: one source or several, {name: source} or (name, source) to name them. A source is
+    predictions: one source or several; {name: source} names them. A source is
         * the path of a file in ERASER's format; the method is named after the file,
         * a dict {document id: scores of its words, (W,) or (layers, W)}; where all of a source are 0 and 1 they are
           hard rationales,
-        * a data frame with the columns document and score, and if need be word (or token: the word's index; without it
-          the rows are in order), layer and method.
+        * a data frame with the columns document and score, and if need be word (its index; without it the rows are in
+          order), layer and method.
     human: one source more, of human annotators. examples: the documents that are evaluated; those of other splits of
     the corpus are passed over, and counted.
 
@@ -153,7 +155,8 @@ def read_given(
     """
     known = {example.id for split in corpus.splits.values() for example in split}
     given: list[Given] = []
-    for name, source in [*_named(predictions), *([(HUMAN, human)] if human is not None else [])]:
+    sources = [*_named(() if predictions is None else predictions)]
+    for name, source in sources if human is None else [*sources, (HUMAN, human)]:
         if isinstance(source, str | Path):
             given.append(_read_file(Path(source), name, examples, known))
         elif isinstance(source, pd.DataFrame):
@@ -177,14 +180,8 @@ def _named(predictions: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(predictions, Mapping) and all(isinstance(source, one) for source in predictions.values()):
         yield from ((str(name), source) for name, source in predictions.items())
         return
-    pair = isinstance(predictions, tuple) and len(predictions) == 2 and isinstance(predictions[0], str)
-    if isinstance(predictions, one) or pair and not isinstance(predictions[1], str | Path):
-        predictions = [predictions]
-    for source in predictions:
-        if isinstance(source, tuple):
-            yield str(source[0]), source[1]
-        else:
-            yield (Path(source).stem if isinstance(source, str | Path) else "given"), source
+    for source in [predictions] if isinstance(predictions, one) else predictions:
+        yield (Path(source).stem if isinstance(source, str | Path) else "given"), source
 
 
 def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExample], known: set[str]) -> Given:
@@ -219,10 +216,8 @@ def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExampl
     if found.layers is None and all(np.isin(one, (0, 1)).all() for one in arrays.values()):
         found.soft = False
         for document, marks in found.scores.items():
-            start = 0
-            for part, length in parts_of(wanted[document]):
-                found.spans[document, part] = spans_of(marks[start : start + length] == 1)
-                start += length
+            for name, part in parts_of(wanted[document]).items():
+                found.spans[document, name] = spans_of(marks[part] == 1)
         found.soft = not any(found.spans.values())  # zeros alone are scores
         found.spans = {} if found.soft else found.spans
     return found
@@ -235,10 +230,10 @@ def as_array(values: Any) -> NDArray[np.float64]:
 
 def _by_document(rows: pd.DataFrame, name: str) -> dict[str, NDArray[np.float64]]:
     """Document id -> (W,), or (L', W) where there is a column `layer`; checked to be complete."""
-    index = next((column for column in ("word", "token") if column in rows.columns), None)
     layered = "layer" in rows.columns
     rows = rows.assign(layer=rows["layer"] if layered else 0)
-    rows["word"] = rows.groupby(["document", "layer"]).cumcount() if index is None else rows[index]
+    if "word" not in rows.columns:
+        rows["word"] = rows.groupby(["document", "layer"]).cumcount()
     found = {}
     for document, part in rows.groupby("document", sort=False, dropna=False):
         scores = part.groupby(["layer", "word"])["score"].agg(lambda one: one.iloc[0] if len(one) == 1 else math.nan)
@@ -366,7 +361,7 @@ def _read_file(path: Path, name: str, examples: Sequence[EraserExample], known: 
             if row.annotation_id not in wanted:
                 found.others += 1
                 continue
-            lengths = dict(parts_of(wanted[row.annotation_id]))
+            lengths = {part: at.stop - at.start for part, at in parts_of(wanted[row.annotation_id]).items()}
             (soft, hard), answers = row.marks(lengths), row.answers
         except ValidationError as error:
             raise DataError(f"{where}: {validation_reason(error)}") from error
@@ -399,13 +394,11 @@ def rationale_line(
     example: EraserExample, scores: NDArray[np.float64], hard: NDArray[np.bool_], answers: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A line of a predictions file: scores (W,) with all their digits, hard (W,), and the fields ANSWERS."""
-    rationales, start = [], 0
-    for docid, length in parts_of(example):
-        part = slice(start, start + length)
+    rationales = []
+    for docid, part in parts_of(example).items():
         spans = [{"start_token": i, "end_token": j} for i, j in spans_of(hard[part])]
-        soft = [float(score) for score in scores[part]]
+        soft = scores[part].tolist()
         rationales.append({"docid": docid, "soft_rationale_predictions": soft, "hard_rationale_predictions": spans})
-        start += length
     return {"annotation_id": example.id, "rationales": rationales, **answers}
 
 
@@ -560,24 +553,21 @@ def judge_as_eraser(
     if rows is not None:
         n_words, how = len(example.words), plan.settings.aggregation
         words = word_scores(document.windows, rows, n_words=n_words, aggregation=how)  # (L', W)
+    own_spans = {} if source is None else source.spans
     for layer, official in enumerate(by_layer):
-        hard = None
-        if words is not None and (source is None or not source.spans):
-            hard = plan.hard_rationale(words[layer], example.id)
-        start = 0
-        for docid, length in parts_of(example):
-            part = slice(start, start + length)
+        hard = None if words is None or own_spans else plan.hard_rationale(words[layer], example.id)
+        for docid, part in parts_of(example).items():
+            truth: Sequence[Span] = [one[1:] for one in example.evidences or () if one[0] == docid]
             if example.evidences is None:
                 truth = spans_of(example.rationale()[part])
-            else:
-                truth = [(first, last) for name, first, last in example.evidences if name == docid]
-            predicted: Sequence[Span] | None = None
-            if words is not None:
-                own = source.spans.get((example.id, docid), []) if source is not None else []
-                predicted = own if hard is None else spans_of(hard[part])
-            soft = None if words is None or source is not None and not source.soft else words[layer][part]
-            official.add(f"{example.id} {docid}", length, truth=truth, predicted=predicted, scores=soft)
-            start += length
+            predicted = own_spans.get((example.id, docid), []) if hard is None else spans_of(hard[part])
+            official.add(
+                f"{example.id} {docid}",
+                part.stop - part.start,
+                truth=truth,
+                predicted=None if words is None else predicted,
+                scores=None if words is None or source is not None and not source.soft else words[layer][part],
+            )
 
 
 def eraser_meta(
@@ -585,8 +575,6 @@ def eraser_meta(
 ) -> dict[str, Any]:
     """eraser_scores: method -> for each layer what ERASER's scorer prints; a document that a file lacks counts as 0.
     eraser_scores_present: of methods that lack some, the same over the documents that they have."""
-    if not official:
-        return {}
     gold = {example.id: example.label for example in examples}
     answers = {one.name: one.answers for one in given if one.answers}
     lacking = {one.name: len(one.scores) for one in given if len(one.scores) < len(examples)}
@@ -664,12 +652,10 @@ def layers_to_write(
     corpus: EraserCorpus,
     facts: Mapping[str, Any],
 ) -> dict[str, int]:
-    """Method -> the layer whose rationales are written, {} without a folder. ArgumentError if none is chosen."""
+    """Method -> the layer whose rationales are written. ArgumentError if none is chosen."""
     how = scorer.settings
     if not folder:
-        if layers is not None or how.rationale_layer is not None:
-            raise ArgumentError("rationale_layer: a layer is named, but no rationales are written (--rationales)")
-        return {}
+        raise ArgumentError("rationale_layer: a layer is named, but no rationales are written (--rationales)")
     if layers is not None and how.rationale_layer is not None:
         raise ArgumentError("rationale_layers: got layers, but rationale_layer names one, too")
     if isinstance(layers, str | Path):
@@ -685,9 +671,6 @@ def layers_to_write(
                 "validation split (--rationale-layers): the best one here would be chosen by the answers"
             )
         found[key] = layer
-    paths = [file_name(key).casefold() for key in found]  # Foo and foo are one file on macOS and Windows
-    if len(set(paths)) < len(paths):
-        raise ArgumentError(f"rationales: two of {', '.join(found)} would be written to one file")
     return found
 
 

@@ -27,13 +27,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import krippendorff
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
 
 from adapler.eraser import (
     EraserCorpus,
@@ -156,18 +156,11 @@ class _Line(BaseModel, coerce_numbers_to_str=True):
     """A document of JSON lines, or of a frame."""
 
     tokens: list[str] = Field(min_length=1)
-    label: int | str
+    label: StrictInt | Annotated[StrictStr, Field(pattern=r"\S")]
     rationale: list[Literal[0, 1]] | list[list[Literal[0, 1]] | None] | None
     rationales_raw: list[list[Literal[0, 1]] | None] | None = None
     id: str | None = None
     query: str | None = None
-
-    @field_validator("label", mode="before")
-    @classmethod
-    def _name_or_index(cls, value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip():
-            raise ValueError("must be a name or an index")
-        return value
 
     def example(self, *, default_id: str, names: Sequence[str]) -> EraserExample:
         raw = self.rationales_raw or self.rationale or []
@@ -243,15 +236,17 @@ def read_frame(frame: pd.DataFrame, *, split: str) -> EraserCorpus:
 
 def read_json_lines(path: Path, *, split: str) -> EraserCorpus:
     """The corpus of a file, which is the split, or of a folder; DataError with file and line."""
+    from adapler.data import read_meta  # datasets takes a second to import
+
     files = {split: path} if path.is_file() else split_files(path)
     if split not in files:
         raise DataError(f"{path}: no split {split!r}, there are {', '.join(files)}")
     lines = {one: [(where, row) for _, where, row in read_rows(file, "jsonl")] for one, file in files.items()}
     # a training split often holds something else
     lines = {one: rows for one, rows in lines.items() if one == split or rows and "tokens" in rows[0][1]}
-    names = _meta_labels(path / "meta.json" if path.is_dir() else path.with_name("meta.json"))
+    names = read_meta(path / "meta.json" if path.is_dir() else path.with_name("meta.json")).labels or ()
     name = path.resolve().name if path.is_dir() else path.stem
-    return _corpus(name, str(path), lines, split=split, names=names)
+    return _corpus(name, str(path), lines, split=split, names=tuple(names))
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -264,18 +259,6 @@ def split_files(folder: Path) -> dict[str, Path]:
                 raise DataError(f"{folder}: {found[split].name} and {path.name} would be one split")
             found[split] = path
     return found
-
-
-def _meta_labels(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        return ()
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8-sig")).get("labels") or []
-        if len(set(labels)) < len(labels) or not all(isinstance(label, str) for label in labels):
-            raise ValueError("'labels' must be a list of different names")  # two indices would be one class
-    except (AttributeError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from error
-    return tuple(labels)
 
 
 def _checksum(split: str, examples: Sequence[EraserExample]) -> str:
@@ -343,8 +326,8 @@ def annotator_masks(example: EraserExample) -> NDArray[np.bool_]:
     return masks
 
 
-def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, Any] | None:
-    """Agreement of the annotators, for a report; None where no document tells them apart.
+def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, Any]:
+    """Agreement of the annotators, for a report, over the documents that have several.
 
     rule; fewest, most: annotators of one document, where there are several.
     alpha: Krippendorff's, nominal, of the marks of all words; None where all marks are the same.
@@ -355,8 +338,6 @@ def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, A
         precision is below that of a ranking as good: compare F1 with a method's `f1_at_k` instead.
     """
     several = [example for example in examples if len(example.annotators) > 1]
-    if not several:
-        return None
     judge = UNION if rule == UNION else MAJORITY
     scores: dict[str, Any] = {"average_precision": average_precision, "f1": f1_score, "iou": token_iou}
     rows = []

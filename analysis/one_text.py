@@ -143,7 +143,7 @@ def _scored(
         raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
     check_target(target, classifier.config)
     truth = None if gold is None else gold_index(gold, labels)
-    how, dtype, remarks = scoring.decided(settings, classifier, adapler)
+    how, remarks = scoring.decided(settings, classifier, adapler)
     text = read(parts, subject.tokenizer, max_length=how.max_length or 0, name=name, query=query)
     scorer = Scorer(classifier, in_format(adapler, how.dtype), subject.tokenizer, how)
     chosen = _methods(settings.methods, subject)
@@ -177,7 +177,7 @@ def _scored(
         "gold": None if truth is None else labels[truth],
         "thresholds": thresholds,
         "kept": found.retention,
-        "dtype": dtype,
+        "dtype": how.dtype,
         "methods": {key: _method_scores(key, one, found, labels, truth) for key, one in scorer.methods.items()},
         "note": "; ".join(filter(None, notes)),
     }

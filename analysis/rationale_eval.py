@@ -88,7 +88,7 @@ class Document:
     """One document, aligned once.
 
     gold: the model's index of its label; windows: its model inputs; units: which windows are judged together, and the
-    labels (U,) of their tokens or words; skipped: why it has no metrics, or None.
+    labels (U,) of their tokens or words; judged: those that have a rationale; skipped: why it has no metrics, or None.
     """
 
     index: int
@@ -97,7 +97,8 @@ class Document:
     windows: tuple[Window, ...]
     coverage: dict[str, int]
     units: list[tuple[slice, NDArray[np.bool_]]]
-    skipped: str | None = None
+    judged: list[NDArray[np.bool_]]
+    skipped: str | None
 
     @property
     def id(self) -> str:
@@ -133,13 +134,10 @@ class Plan:
         self.with_query = queries_differ(corpus) if settings.queries == "auto" else settings.queries == "yes"
         self.documents = [self._document(i, *one) for i, one in enumerate(zip(examples, gold, strict=True))]
         self.n_windows = sum(len(document.windows) for document in self.documents)
-        self.unscored = {d.index: self._why_skipped(d) for d in self.documents}
-        for document in self.documents:
-            document.skipped = self.unscored[document.index] if settings.needs_rationale else None
-        judged = [self._judged(document) for document in self.documents]
-        self.own = _sizes(self.documents, judged, source=settings.split)
+        self.own = _sizes(self.documents, source=settings.split)
         # AP is not defined where every token is rationale
-        both = [[pl.expected_average_precision(int(u.sum()), len(u)) for u in units if not u.all()] for units in judged]
+        chance = pl.expected_average_precision
+        both = [[chance(int(u.sum()), len(u)) for u in d.judged if not u.all()] for d in self.documents]
         self.chances = np.array([np.mean(one) if one else math.nan for one in both])  # (D,) AP of random scores
         scored = [document for document in self.documents if document.skipped is None]
         moderate = [d for d in scored if MODERATE[0] <= d.rationale_tokens <= MODERATE[1]]
@@ -159,14 +157,10 @@ class Plan:
         found = align(example, self.tokenizer, max_length=length, truncation=how.truncation, with_query=self.with_query)
         parts = unit_slices(found.windows, truncation=how.truncation)
         units = [(part, unit_labels(found.windows[part], aggregation=how.aggregation)) for part in parts]
-        return Document(index, example, gold, found.windows, found.coverage, units)
-
-    def _why_skipped(self, document: Document) -> str | None:
-        return why_skipped([labels for _, labels in document.units], all_rationale=self.settings.all_rationale)
-
-    def _judged(self, document: Document) -> list[NDArray[np.bool_]]:
-        """The labels of the units that have a rationale."""
-        return [one for _, one in document.units if is_judged(one, all_rationale=self.settings.all_rationale)]
+        judged = [one for _, one in units if is_judged(one, all_rationale=how.all_rationale)]
+        reason = why_skipped([one for _, one in units], all_rationale=how.all_rationale)
+        skipped = reason if how.needs_rationale else None
+        return Document(index, example, gold, found.windows, found.coverage, units, judged, skipped)
 
     @cached_property
     def measured(self) -> dict[str, Any]:
@@ -174,8 +168,7 @@ class Plan:
         for split in ("val", "train"):
             if split in self.corpus.splits and split != self.settings.split:
                 examples = documents_of(self.corpus, split, MEASURED)  # the same ones whatever the seed
-                documents = [self._document(0, example, 0) for example in examples]
-                sizes = _sizes(documents, [self._judged(document) for document in documents], source=split)
+                sizes = _sizes([self._document(0, example, 0) for example in examples], source=split)
                 if not math.isnan(sizes["density"]):
                     return sizes
         return self.own
@@ -225,8 +218,8 @@ class Plan:
         own_size |= {self.measured["source"]} if any(one.uses_size for one in metrics) else set()
         if how.split in own_size:
             said.append("the size of hard rationales is that of the evaluated split itself: no other has rationales")
-        skipped = [len(d.units) - len(self._judged(d)) for d in self.documents if self.unscored[d.index] is None]
-        people = annotator_facts(examples, how.annotators)
+        skipped = [len(d.units) - len(d.judged) for d in self.documents if d.judged]
+        several = any(len(example.annotators) > 1 for example in examples)
         hidden = ("metrics", "methods", "device", "token_budget", "examples", "rationale_layer", "speedup")
         coverage = pd.DataFrame([document.coverage for document in self.documents]).sum().astype(int)
         for name in ("", "rationale_"):
@@ -237,11 +230,11 @@ class Plan:
             "data": {"name": self.corpus.name, "checksum": self.corpus.checksum},
             "tokens": "words" if isinstance(self.tokenizer, WordTokens) else "wordpieces",
             "coverage": {name: int(value) for name, value in coverage.items()},
-            **({} if people is None else {"people": people}),
+            **({"people": annotator_facts(examples, how.annotators)} if several else {}),
             "windows": {"total": self.n_windows, "skipped_in_scored_documents": sum(skipped)},
-            "density": number_or_none(self.own["density"]),
-            "chance_average_precision": number_or_none(mean_of(self.chances)),
-            "selection": {name: number_or_none(value) for name, value in self.selection.items()} | {"split": how.split}
+            "density": self.own["density"],
+            "chance_average_precision": None if np.isnan(self.chances).all() else mean_of(self.chances),
+            "selection": self.selection | {"split": how.split}
             if how.as_eraser or any(one.uses_density for one in metrics)
             else None,
             "notes": [note for note in said if note],
@@ -254,16 +247,16 @@ class Plan:
         }
 
 
-def _sizes(documents: Sequence[Document], judged: Sequence[list[NDArray[np.bool_]]], *, source: str) -> dict[str, Any]:
+def _sizes(documents: Sequence[Document], *, source: str) -> dict[str, Any]:
     """Mean share and number of rationale units, and share of words of whole documents, where there is a rationale."""
     rows = [
         (
-            np.mean([unit.mean() for unit in units]),
-            np.mean([unit.sum() for unit in units]),
-            document.example.rationale().mean(),
+            np.mean([u.mean() for u in one.judged]),
+            np.mean([u.sum() for u in one.judged]),
+            one.example.rationale().mean(),
         )
-        for document, units in zip(documents, judged, strict=True)
-        if units
+        for one in documents
+        if one.judged
     ]
     means = np.mean(rows, axis=0).tolist() if rows else [math.nan] * 3
     return dict(zip(("density", "size", "word_density"), means, strict=True)) | {"source": source}
@@ -274,11 +267,6 @@ def mean_of(values: NDArray[np.float64]) -> Any:
     total, n = np.nansum(values, axis=0), (~np.isnan(values)).sum(0)
     mean = np.divide(total, n, out=np.full(np.shape(total), np.nan), where=n > 0)
     return mean if mean.ndim else float(mean)
-
-
-def number_or_none(value: Any) -> Any:
-    """None for NaN, as JSON has it."""
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 # ---- Methods x layers x documents -> one tidy frame
@@ -295,7 +283,7 @@ def evaluate(
     *,
     adapler: Any = None,
     tokenizer: Any = None,
-    predictions: Any = (),
+    predictions: Any = None,
     human: Any = None,
     rationales: str | Path | None = None,
     rationale_layers: str | Path | Mapping[str, int] | None = None,
@@ -335,7 +323,8 @@ def evaluate(
     corpus = load_corpus(data, split=settings.split, annotators=settings.annotators)
     settings = replace(settings, annotators=corpus.annotators)
     examples = documents_of(corpus, settings.split, settings.limit, seed=settings.seed)
-    given = eraser.read_given(predictions or (), human, examples=examples, corpus=corpus)
+    saved = predictions is not None or human is not None
+    given = eraser.read_given(predictions, human, examples=examples, corpus=corpus) if saved else []
     notes = [f"{one.name}: {one.others} documents of other splits, not evaluated" for one in given if one.others]
 
     facts: dict[str, Any] = {} if command is None else {"command": command}
@@ -347,8 +336,8 @@ def evaluate(
         if adapler is None and model is not None and scoring.is_adapler(model):
             notes.append("model: an AdapLeR checkpoint, whose backbone is evaluated; --adapler adds its removal and cp")
         facts |= _names(model, adapler, classifier, reducer)
-        settings, dtype, remarks = scoring.decided(settings, classifier, reducer)
-        facts, notes = facts | {"dtype": dtype}, [*notes, *remarks]
+        settings, remarks = scoring.decided(settings, classifier, reducer)
+        notes += remarks
         n_layers = int(classifier.config.num_hidden_layers)
     else:
         classifier, reducer, tokenizer = None, None, WordTokens()
@@ -357,7 +346,9 @@ def evaluate(
         n_layers = max(one.layers or 1 for one in given)
     scorer = Scorer(classifier, in_format(reducer, settings.dtype), tokenizer, settings)
     scorer.methods = _methods(settings.methods, scorer, given=given, n_layers=n_layers)
-    layers = eraser.layers_to_write(rationales, rationale_layers, scorer, corpus=corpus, facts=facts)
+    layers: dict[str, int] = {}
+    if rationales or rationale_layers is not None or settings.rationale_layer is not None:
+        layers = eraser.layers_to_write(rationales, rationale_layers, scorer, corpus=corpus, facts=facts)
     gold = [0] * len(examples) if classifier is None else scoring.gold_indices(classifier, corpus, examples)
     plan = Plan(corpus, examples, gold, tokenizer, settings)
     scorer.open_files(cache, [one.name for one in given])
@@ -413,7 +404,9 @@ def evaluate(
     frame = pd.DataFrame(rows, columns=["document", "method", "layer", "unit", "metric", "value"]).dropna()
     meta = {"methods": names, "metrics": settings.metrics, "n_layers": n_layers, "examples": shown, **facts}
     meta = plan.meta(notes, writes=bool(lines)) | methods_meta(scorer, given, plan.documents, kinds, diagnostics) | meta
-    meta |= outcome(records, lengths, reducer) | pictures.meta() | eraser.eraser_meta(official, given, examples)
+    meta |= outcome(records, lengths, reducer) | pictures.meta()
+    if official:
+        meta |= eraser.eraser_meta(official, given, examples)
     return RationaleReport(frame.reset_index(drop=True), meta, scorer.counts)
 
 
@@ -460,9 +453,9 @@ class Pictures:
         error = np.ma.masked_invalid(curves).std(0, ddof=1).filled(np.nan) / np.sqrt(np.maximum(n, 1))
         error[n < 2] = np.nan
         return {
-            "curves": dict(zip(self.methods, _numbers(mean_of(curves)), strict=True)),
-            "curve_errors": dict(zip(self.methods, _numbers(error), strict=True)),
-            "correlations": _numbers(mean_of(rho)),
+            "curves": dict(zip(self.methods, mean_of(curves).tolist(), strict=True)),
+            "curve_errors": dict(zip(self.methods, error.tolist(), strict=True)),
+            "correlations": mean_of(rho).tolist(),
         }
 
 
@@ -670,11 +663,6 @@ def _names(model: Any, adapler: Any, classifier: Any, reducer: Any) -> dict[str,
     return {"adapler": ours, "model": backbone, "checksums": checksums, "device": device}
 
 
-def _numbers(values: NDArray[np.float64]) -> list[Any]:
-    found: list[Any] = np.where(np.isnan(values), np.array(None, dtype=object), values.astype(object)).tolist()
-    return found
-
-
 # ---- The command
 
 EXAMPLE = """python -m analysis.rationale_eval --adapler checkpoints/movies-minilm --data data/eraser/movies
@@ -747,7 +735,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         corpus,
         adapler=given.adapler,
         settings=given.settings,
-        predictions=given.predictions,
+        predictions=given.predictions or None,
         human=given.human,
         rationales=given.rationales,
         rationale_layers=given.rationale_layers,

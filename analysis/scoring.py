@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.backbones.attention import HALF
 from adapler.backbones.families import check_task
 from adapler.backbones.loading import is_local, load_any_classifier, read_config
 from adapler.embedded import CHECKPOINT
@@ -55,12 +54,8 @@ TOKEN_BUDGET = 2048  # padded tokens of a batch on a GPU: the eager pass holds H
 
 @dataclass(frozen=True)
 class Protocol:
-    """A preset; options of the command override its parts one by one. docs/explanation/protocols.md says where they
-    come from, and what differs from their sources.
+    """A preset, whose parts options override; docs/explanation/protocols.md says where each comes from.
 
-    truncation     which part of a long document is seen, see `analysis.corpus`
-    aggregation    of wordpiece scores to words
-    metrics        names of `analysis.metrics.METRICS`
     faithfulness   how tokens are taken away, for metrics of that group
     all_rationale  judge documents too whose every token is rationale
     """
@@ -170,8 +165,6 @@ class Settings:
         self.methods = None if self.methods is None else _listed(self.methods)
         if self.methods == ["none"]:
             self.methods = []
-        if self.faithfulness_layers is not None:
-            self.faithfulness_layers = [int(layer) for layer in self.faithfulness_layers]
         self.split = OTHER_NAMES.get(self.split, self.split)
         if isinstance(self.queries, bool):
             self.queries = "yes" if self.queries else "no"
@@ -276,25 +269,17 @@ def public_path(path: str | Path) -> str:
     return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.name
 
 
-def decided(settings: Settings, model: Any, adapler: Any) -> tuple[Settings, str, list[str]]:
-    """The settings with dtype, threshold scale and length decided; the dtype of the model's layers; notes for a reader.
+def decided(settings: Settings, model: Any, adapler: Any) -> tuple[Settings, list[str]]:
+    """The settings with dtype, threshold scale and length decided; notes for a reader.
 
-    The default dtype is float32 and not "auto": published numbers are in it, and a score that is a small difference
-    (value zeroing, attention received) loses digits in bfloat16, so that a table would depend on the machine. Weights
-    in float64 are computed with as they are.
+    The default dtype is float32 and not "auto": a score that is a small difference (value zeroing, attention received)
+    loses digits in bfloat16, so that a table would depend on the machine.
 
-    Raises ArgumentError for bfloat16 of float64 weights, a length that the model does not take, a scale or a speedup
-    without an AdapLeR model, both of them, and a speedup outside the curve that `adapler calibrate` stored.
+    Raises ArgumentError for a length that the model does not take, a scale or a speedup without an AdapLeR model, both
+    of them, and a speedup outside the curve that `adapler calibrate` stored.
     """
-    device, dtype, notes = next(model.parameters()).device, settings.dtype, []  # type: Any, Any, list[str]
-    float64 = any(one.dtype == torch.float64 for one in model.parameters())
-    if float64 and dtype == "bfloat16":
-        raise ArgumentError("dtype: got 'bfloat16', and the model's weights are float64; give it in float32")
-    if float64:
-        notes.append("the model's weights are float64, and so is what it computes")
-    elif dtype != "float32":
-        notes.append(describe_dtype(dtype, device))
-    dtype = "float32" if float64 else choose_dtype(dtype, device)
+    device = next(model.parameters()).device
+    notes = [] if settings.dtype == "float32" else [describe_dtype(settings.dtype, device)]
     length = input_length(model, settings.max_length)
     scale, speedup = settings.threshold_scale, settings.speedup
     if adapler is None and (speedup is not None or scale != 1):
@@ -307,8 +292,8 @@ def decided(settings: Settings, model: Any, adapler: Any) -> tuple[Settings, str
         scale = choice.threshold_scale
         here = reading({"max_length": length, "long_documents": settings.truncation})
         notes += [note for note in (str(choice), choice.other_reading(here)) if note]
-    how = replace(settings, dtype=dtype, threshold_scale=scale, speedup=None, max_length=length)
-    return how, "float64" if float64 else dtype, notes
+    dtype: Any = choose_dtype(settings.dtype, device)
+    return replace(settings, dtype=dtype, threshold_scale=scale, speedup=None, max_length=length), notes
 
 
 def uncompiled(model: Any) -> Any:
@@ -322,17 +307,16 @@ def load_models(
     """(classifier, AdapLeR model or None, tokenizer), each given as an object, a folder or a hub name.
 
     Neither model nor adapler: the embedded checkpoint. adapler alone: its own backbone is the classifier. model alone:
-    no AdapLeR. device: where the models go; "auto": models given as objects stay where they are (one that is loaded
-    beside an object goes to it), others go to the first GPU if there is one. Raises CheckpointError for what cannot be
-    loaded, ArgumentError for two models that do not fit, for weights in half precision, and for a device that is not
-    there. words: as of `adapler.text.load_tokenizer`.
+    no AdapLeR. device "auto": models given as objects stay where they are (one that is loaded beside an object goes to
+    it), others go to the first GPU if there is one. words: as of `adapler.text.load_tokenizer`.
+
+    Raises CheckpointError for what cannot be loaded, ArgumentError for two models that do not fit, for weights in
+    another precision than float32, and for a device that is not there.
     """
     model, adapler = uncompiled(model), uncompiled(adapler)
     if model is None and adapler is None:
         adapler = DEFAULT_ADAPLER
-    given = [
-        one.device for one in (model, adapler) if not isinstance(one, str | os.PathLike) and hasattr(one, "device")
-    ]
+    given = [one.device for one in (model, adapler) if hasattr(one, "device")]
     named = next((one for one in (adapler, model) if isinstance(one, str | os.PathLike)), None)
     reducer: Any = adapler
     if isinstance(adapler, str | os.PathLike):
@@ -355,8 +339,9 @@ def load_models(
             "(...ForSequenceClassification), a folder or a hub name"
         )
     for name, one in (("model", model), ("adapler", reducer)):
-        if one is not None and (low := {p.dtype for p in one.parameters() if p.dtype in HALF}):
-            kind = str(min(low, key=str)).removeprefix("torch.")  # what is computed would be called float32
+        dtypes = () if one is None else {p.dtype for p in one.parameters() if p.is_floating_point()}
+        if other := next((str(dtype) for dtype in dtypes if dtype != torch.float32), ""):
+            kind = other.removeprefix("torch.")  # what is computed would be called float32
             raise ArgumentError(f"{name}: its weights are {kind}; give it in float32, and dtype='bfloat16' for speed")
     if reducer is not None:
         _check_fit(model, reducer)
@@ -414,8 +399,7 @@ def is_adapler(model: Any) -> bool:
 
 
 def load_classifier(name: str) -> Any:
-    """A fine-tuned classifier in float32, of any architecture; of an AdapLeR model its backbone. Raises CheckpointError
-    for an encoder without a trained head, a regression or a multi-label classifier, or weights that are not finite."""
+    """A fine-tuned classifier in float32, of any architecture; of an AdapLeR model its backbone."""
     if is_adapler(name):
         return AdapLeRForSequenceClassification.from_pretrained(name).backbone
     return load_any_classifier(name)
@@ -450,12 +434,6 @@ def _tensors(result: LayerScores) -> dict[str, Tensor]:
     if result.present is not None:
         found["present"] = result.present.bool()
     return found | {DIAGNOSTIC + one: values.float() for one, values in result.diagnostics.items()}
-
-
-def default_folder() -> Path:
-    """$ADAPLER_CACHE, or else `scores` in the user's cache folder."""
-    folder = os.environ.get("ADAPLER_CACHE")
-    return Path(folder).expanduser() if folder else cache_folder() / "scores"
 
 
 class ScoreFile:
@@ -513,8 +491,7 @@ def window_key(window: Window, **facts: Any) -> str:
 
 
 def model_hash(model: Any) -> str | None:
-    """Hash of a model's configuration and weights; None for one with hooks, or with modules of somebody's own, whose
-    code is not known."""
+    """Hash of a model's configuration and weights; None for one with hooks or own modules, whose code is not known."""
     for module in model.modules():
         if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
             return None
@@ -581,23 +558,17 @@ class Scorer:
         """Find what earlier runs left in a folder, for methods of this package; given: names of saved scores."""
         if cache in (None, False) or self.model is None:
             return
-        folder = default_folder() if cache is True else Path(str(cache)).expanduser()
+        default = os.environ.get("ADAPLER_CACHE") or cache_folder() / "scores"
+        folder = Path(default if cache is True else str(cache)).expanduser()
         own = [name for name, one in self.methods.items() if one.of_package]
-        hashes = {
-            "model": model_hash(self.model),
-            "adapler": None if self.adapler is None else model_hash(self.adapler),
-        }
-        how, device = self.settings, next(self.model.parameters()).device
-        common = {
-            "dtype": how.dtype,
-            "device": device.type,
-            "pad": self.tokenizer.pad_token_id,
-            "mask": self.tokenizer.mask_token_id,
-        }
+        hashes = {"model": model_hash(self.model), "adapler": self.adapler and model_hash(self.adapler)}
+        how, device = self.settings, next(self.model.parameters()).device.type
+        common = {"dtype": how.dtype, "device": device}
+        common |= {"pad": self.tokenizer.pad_token_id, "mask": self.tokenizer.mask_token_id}
         for name in [*own, CLASSIFIER, *([ADAPLER] if self.adapler is not None else [])]:
             method = self.methods.get(name)
-            reduced = name == ADAPLER or method is not None and "adapler" in method.needs
-            scaled = name == ADAPLER or method is not None and method.depends_on("threshold_scale")
+            reduced = name == ADAPLER or method and "adapler" in method.needs
+            scaled = name == ADAPLER or method and method.depends_on("threshold_scale")
             facts = common | {"of": hashes["adapler" if reduced else "model"], "method": name}
             facts["threshold_scale"] = how.threshold_scale if scaled else None
             if facts["of"] is not None:
@@ -637,13 +608,11 @@ class Scorer:
         device = next(self.model.parameters()).device
         for wanted, members in missing.items():
             lengths = [len(windows[i]) for i in members]
-            for places in (
-                batches_by_length(lengths, token_budget=self.settings.batch_tokens(device.type)) if wanted else ()
-            ):
+            budget = self.settings.batch_tokens(device.type)
+            for places in batches_by_length(lengths, token_budget=budget) if wanted else ():
                 chosen = [members[place] for place in places]
-                batch = self.batch(
-                    [windows[i] for i in chosen], None if labels is None else [labels[i] for i in chosen]
-                )
+                golds = None if labels is None else [labels[i] for i in chosen]
+                batch = self.batch([windows[i] for i in chosen], golds)
                 computed: dict[str, dict[str, Tensor]] = {}
                 with run_format(self.settings.dtype, device):
                     for name in wanted:
@@ -657,16 +626,11 @@ class Scorer:
                             method = self.methods[name]
                             result = method(self.adapler if "adapler" in method.needs else self.model, batch)
                             computed[name] = _tensors(result)
-                arrays = {
-                    name: {part: one.detach().cpu().numpy() for part, one in tensors.items()}
-                    for name, tensors in computed.items()
-                }
-                for row, i in enumerate(chosen):
-                    for name in wanted:
+                for name, tensors in computed.items():
+                    arrays = {part: one.detach().cpu().numpy() for part, one in tensors.items()}
+                    for row, i in enumerate(chosen):
                         n = len(windows[i])
-                        found[i][name] = {
-                            k: a[row, :, :n].copy() if a.ndim == 3 else a[row] for k, a in arrays[name].items()
-                        }
+                        found[i][name] = {k: a[row, :, :n].copy() if a.ndim == 3 else a[row] for k, a in arrays.items()}
                         if name in keys[i]:
                             self.files[name].put(keys[i][name], found[i][name])
                 tick(len(chosen))
@@ -687,12 +651,8 @@ class Scorer:
     def _read_by(self, name: str, window: Window, label: int | None) -> dict[str, Any]:
         """Inputs of a method besides a window's tokens: a label, or a seed with the window's name."""
         method = self.methods.get(name)
-        facts: dict[str, Any] = {}
-        if method is not None and method.depends_on("labels"):
-            facts["label"] = label
-        if method is not None and method.depends_on("seed"):
-            facts |= {"seed": self.settings.seed, "id": window.id}
-        return facts
+        facts: dict[str, Any] = {"label": label} if method and method.depends_on("labels") else {}
+        return facts | ({"seed": self.settings.seed, "id": window.id} if method and method.depends_on("seed") else {})
 
     def _scored(self, window: Window, arrays: Mapping[str, Mapping[str, NDArray[Any]]]) -> ScoredWindow:
         reduced = arrays.get(ADAPLER, {})

@@ -1,8 +1,7 @@
 """Attention weights: raw, rolled out, and weighted by their gradients.
 
-Of a rollout only the [CLS] row is wanted, so no N x N product is ever formed. Going down the layers, the row that
-starts at layer k joins the rows that started above it, and all of them take one step together: L products of a (at
-most L) x N with an N x N matrix, for all layers' rollouts.
+Of a rollout only the [CLS] row is wanted, so no N x N product is formed: going down the layers, the row that starts at
+layer k joins those that started above it, and all take one step together.
 
 B batch, L layers, N padded length, H heads
 """
@@ -85,8 +84,7 @@ def rollout(model: Any, batch: Batch) -> LayerScores:
     Formula: score^l = e_CLS^T A~^l ... A~^0, with A~ = (A averaged over heads + I) / 2 for the residual.
     Layer: from the input to the layer. Layer L - 1 has the whole network's map.
     Cost: 1 forward, with the slower eager attention.
-    Misleads: it grows ever more even with depth; it knows neither values nor the class, so that evidence against
-        the class counts as much as evidence for it.
+    Misleads: it grows ever more even with depth; it knows neither values nor the class.
     Reference: Abnar and Zuidema (2020), Quantifying Attention Flow in Transformers,
         https://aclanthology.org/2020.acl-main.385
     """
@@ -99,13 +97,11 @@ def attention_gradient(model: Any, batch: Batch, *, target: Target = "predicted"
     """Attention x gradient: attention weighted by its gradient, multiplied from layer l up to the output.
 
     Formula: Abar^l = mean over heads of max(d value / d A^l * A^l, 0)     (equation 5 of the paper)
-        R^l = (I + Abar^(L-1)) ... (I + Abar^l)     (equation 6); score^l is the [CLS] row of R^l - I: the unit vector
-        with which it starts only says that [CLS] is itself.
+        R^l = (I + Abar^(L-1)) ... (I + Abar^l)     (equation 6); score^l is the [CLS] row of R^l - I.
     Layer: from the layer to the output. Layer 0 is the paper's map; the paper has no other.
     Cost: 1 forward + backward, with the slower eager attention.
-    Misleads: one strong layer, mostly the last, fills the rows of all layers below it: nearly equal scores in
-        every layer say nothing about each of them. `attention_gradient_local` has each layer alone. Evidence against
-        the target is cut off at 0.
+    Misleads: one strong layer, mostly the last, fills the rows of all layers below it: nearly equal scores in every
+        layer say nothing about each of them. Evidence against the target is cut off at 0.
     Reference: Chefer, Gur and Wolf (2021), Generic Attention-model Explainability, https://arxiv.org/abs/2103.15679
     """
     relevance = accumulated(attention_gradient_maps(model, batch, target))  # (B, L, N)
@@ -119,8 +115,8 @@ def attention_gradient_local(model: Any, batch: Batch, *, target: Target = "pred
     Formula: score^l = [CLS] row of Abar^l, Abar^l = mean over heads of max(d value / d A^l * A^l, 0).
     Layer: in the layer. What [CLS] reads in this layer alone, weighed by what it does to the target.
     Cost: 1 forward + backward, with the slower eager attention; shared with `attention_gradient`.
-    Misleads: the class reaches the last layer's [CLS] row only directly; in layers below, much of it flows through
-        other tokens' rows, which are not in this score. Evidence against the target is cut off at 0.
+    Misleads: in layers below the last, much of the class flows through other tokens' rows, which are not in this score.
+        Evidence against the target is cut off at 0.
     Reference: Chefer, Gur and Wolf (2021), Generic Attention-model Explainability, equation 5,
         https://arxiv.org/abs/2103.15679
     """

@@ -69,18 +69,16 @@ _ENCODED = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mas
 class Batch:
     """Right-padded model inputs, with what a method may ask about them.
 
-    ids              the B windows' ids
+    ids              names of the B windows, which draws depend on
     input_ids        (B, N) integer; position 0 is the classification token
-    attention_mask   (B, N) integer, 1 for real tokens, 0 for padding on the right
+    attention_mask   (B, N) integer, 1 for real tokens, then 0 for padding
     token_type_ids   (B, N) integer or None
     labels           (B,) integer, the model's index of the gold class, or None
-    special          (B, N) bool, tokens that are no part of the text ([CLS], [SEP], a query), or None: then
-                     only the classification token is known to be one
+    special          (B, N) bool, tokens that are no part of the text ([CLS], [SEP], a query); None: only the
+                     classification token is known to be one
     mask_token_id    what stands for a token that is taken out; None if the tokenizer has none
-    seed             seed of the methods that draw
     threshold_scale  multiplies every eta of an AdapLeR model
-    pad_token_id     the tokenizer's padding token, for methods that put it in a token's place; None: the one that the
-                     model's configuration names
+    pad_token_id     the tokenizer's padding token; None: the one that the model's configuration names
 
     Raises ArgumentError for padding on the left, and for shapes that do not fit together.
     """
@@ -127,14 +125,11 @@ class Batch:
         seed: int = 0,
         threshold_scale: float = 1.0,
     ) -> Batch:
-        """A batch from what a tokenizer returns: lists or tensors, of one text or of several.
-
-            encoding = tokenizer(texts, padding=True, return_tensors="pt")
-            batch = Batch.from_encoding(encoding, tokenizer)
+        """A batch from what a tokenizer returns, `tokenizer(texts, padding=True)`, for one text or several.
 
         tokenizer: says which tokens are special and what mask and padding are. Without one, `special_tokens_mask` of
             the encoding is read, if it is there, and there is no mask token.
-        ids: names of the texts, which draws depend on; default "0", "1", ...
+        ids: names of the texts; default "0", "1", ...
 
         Raises ArgumentError for several rows without an attention mask.
         """
@@ -166,20 +161,17 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """This batch on another device."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        moved: dict[str, Any] = {name: one.to(device) for name, one in values.items() if isinstance(one, Tensor)}
-        return replace(self, **moved, _memo={})
+        return replace(self, **{name: one.to(device) for name, one in self._tensors().items()}, _memo={})
 
     def singles(self) -> Iterator[Batch]:
         """Each text as a batch of its own, without padding."""
         for row, n in enumerate(self.attention_mask.sum(-1).tolist()):
-            values = {one.name: getattr(self, one.name) for one in fields(self)}
-            cut: dict[str, Any] = {
-                name: one[row : row + 1] if one.dim() == 1 else one[row : row + 1, :n]
-                for name, one in values.items()
-                if isinstance(one, Tensor)
-            }
+            rows = {name: one[row : row + 1] for name, one in self._tensors().items()}
+            cut = {name: one if one.dim() == 1 else one[:, :n] for name, one in rows.items()}
             yield replace(self, ids=(self.ids[row],), **cut, _memo={})
+
+    def _tensors(self) -> dict[str, Any]:
+        return {one.name: value for one in fields(self) if isinstance(value := getattr(self, one.name), Tensor)}
 
     def model_inputs(self) -> dict[str, Tensor]:
         """Keyword arguments for a classifier."""
@@ -203,11 +195,10 @@ class Batch:
 class LayerScores:
     """scores (B, L', N) float32, 0 at padding; L' = L, or 1 for a method with a meaning at the input only.
 
-    present: (B, L', N) bool, the tokens among which layer l's scores are shared out; None when that is every
-        real token (for every method but `cp` and `policy`, where a dropped token is not there any more and scores 0).
-    signed: False: not negative, each layer sums to 1 over the real tokens, or is 0 everywhere: then it says nothing
-        about any token, and nothing is selected. True: raw values of either sign; a selection at 1/n is then
-        undefined, a ranking is not.
+    present: (B, L', N) bool, the tokens among which layer l's scores are shared out; None: every real token (so for
+        every method but `cp` and `policy`, where a dropped token scores 0).
+    signed: False: not negative, each layer sums to 1 over the real tokens, or is 0 everywhere, where nothing is
+        selected. True: raw values of either sign, which have a ranking and no selection at 1/n.
     diagnostics: name -> (B, L'), what the method says about its own result (e.g. a completeness gap).
     """
 
@@ -220,8 +211,7 @@ class LayerScores:
 def normalise(values: Tensor, attention_mask: Tensor) -> Tensor:
     """Non-negative values (B, L, N) -> float32, 0 at padding, sum 1 over each layer's real tokens.
 
-    A layer whose values are all 0 stays 0: it says nothing about any token, and no token is selected at 1/n. (Shared
-    out evenly, it would select all of them.)
+    A layer of zeros stays 0: shared out evenly, it would select every token at 1/n.
     """
     mask = attention_mask[:, None, :].to(torch.float32)  # (B, 1, N)
     masked = values.to(torch.float32) * mask
@@ -229,11 +219,8 @@ def normalise(values: Tensor, attention_mask: Tensor) -> Tensor:
     return masked / total.clamp_min(torch.finfo(torch.float32).tiny)
 
 
-# ---------------------------------------------------------------- passes computed once a batch
-
-
 def once_a_batch(function: Callable[..., Found]) -> Callable[..., Found]:
-    """The same function of (model, batch, ...), computed once for each batch, model and further arguments."""
+    """A function of (model, batch, ...), computed once for each batch, model and further arguments."""
 
     @wraps(function)
     def call(model: Any, batch: Batch, *args: Any, **options: Any) -> Found:
@@ -250,11 +237,10 @@ def once_a_batch(function: Callable[..., Found]) -> Callable[..., Found]:
 
 
 def run_format(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast of a classifier's passes, for "float32" or "bfloat16".
+    """Autocast of a plain classifier's passes, for "float32" or "bfloat16".
 
-    The attribution methods read and differentiate the modules of a plain transformers classifier, so in bfloat16 that
-    one runs under autocast. Distances of nearly equal vectors and products of attention maps are computed in float32:
-    in bfloat16's eight bits they would be mostly rounding.
+    Distances of nearly equal vectors and products of attention maps stay in float32: in bfloat16's eight bits they
+    would be mostly rounding.
     """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
 
@@ -421,10 +407,10 @@ NEEDS = ("attention", "gradient", "labels", "adapler")
 READS = ("labels", "seed", "threshold_scale")  # what a method may read of a batch besides the model's input
 SECTIONS = ("Formula", "Layer", "Cost", "Misleads", "Reference")  # of a method's docstring
 IN_LAYER, TO_OUTPUT, FROM_INPUT, AT_INPUT = SCOPES = (
-    "in the layer",
-    "from the layer to the output",
-    "from the input to the layer",
-    "at the input",
+    "in the layer",  # what this layer alone does with the token
+    "from the layer to the output",  # what the state that enters the layer weighs in the output
+    "from the input to the layer",  # what the input token weighs in what the layer gives out
+    "at the input",  # one score a token, not one a layer
 )
 NOT_STATED = "not stated"  # scope and cost of a method of one's own that does not say
 SIGNED = (  # closes "Misleads:" of a method whose option `reduction` is signed by default
@@ -443,10 +429,9 @@ class ScoringMethod:
 
     needs: any of NEEDS: "attention" (weights of an eager pass), "gradient", "labels" (gold classes in the batch),
         "adapler" (the model is the AdapLeR model, not the plain classifier).
-    reads: which of READS its scores depend on. Saved scores are found again by these, so that another seed does not
-        drop scores that have nothing to do with it. A method that does not say has all of them.
-    options: every option with its value; `defaults` are the values it has by default.
-    stated: title, of a method whose docstring does not say it.
+    reads: which of READS its scores depend on, by which saved scores are found again; default: all of them.
+    options: every option with its value; `defaults`: the values without a request.
+    stated: title of a method whose docstring does not say it.
     """
 
     name: str
@@ -493,12 +478,7 @@ class ScoringMethod:
 
     @property
     def scope(self) -> str:
-        """Meaning of one layer's score, one of SCOPES: the beginning of "Layer:".
-
-        "in the layer": what this layer alone does with the token. "from the layer to the output": what the token's
-        state that enters this layer weighs in the output. "from the input to the layer": what the input token weighs
-        in what this layer gives out. "at the input": there is one score a token, not one per layer.
-        """
+        """Meaning of one layer's score, one of SCOPES: the beginning of "Layer:"."""
         said = self.description.get("Layer", "")
         return next((scope for scope in SCOPES if said.startswith(scope)), NOT_STATED)
 
@@ -551,11 +531,11 @@ class ScoringMethod:
             if not isinstance(result, LayerScores):
                 result = self._own_scores(model, batch, result)
         self._check_scores(result, model, batch)
-        return replace(
-            result,
-            scores=result.scores.to(home),
-            present=None if result.present is None else result.present.to(home),
-            diagnostics={name: values.to(home) for name, values in result.diagnostics.items()},
+        return LayerScores(
+            result.scores.to(home),
+            None if result.present is None else result.present.to(home),
+            result.signed,
+            {name: values.to(home) for name, values in result.diagnostics.items()},
         )
 
     def _check_needs(self, model: Any, batch: Batch) -> None:
@@ -579,10 +559,8 @@ class ScoringMethod:
             if [None if row is None else row.shape for row in rows] == [(n,) for n in batch.attention_mask.sum(-1)]:
                 padded = [torch.nn.functional.pad(row, (0, n_tokens - len(row))) for row in rows if row is not None]
                 values = torch.stack(padded)
-        if values is not None and values.dim() == 1 and n_batch == 1:
-            values = values[None]
-        if values is not None and values.dim() == 2:
-            values = values[:, None]
+        if values is not None and values.dim() < 3 and (values.dim() == 2 or n_batch == 1):
+            values = values.reshape(n_batch, 1, -1)
         if values is None or values.dim() != 3 or (values.shape[0], values.shape[2]) != (n_batch, n_tokens):
             raise ArgumentError(
                 f"method {self.name!r}: must return numbers of shape (tokens {n_tokens},), (texts {n_batch}, tokens), "
@@ -597,28 +575,24 @@ class ScoringMethod:
 
     def _check_scores(self, result: LayerScores, model: Any, batch: Batch) -> None:
         """Raises ArgumentError for scores of another shape, that are not numbers, negative, or no shares."""
-        scores, where = result.scores, f"method {self.name!r}:"
-        n_batch, n_tokens = batch.attention_mask.shape
+        scores, where, (n_batch, n_tokens) = result.scores, f"method {self.name!r}:", batch.attention_mask.shape
         n_layers = getattr(getattr(model, "config", None), "num_hidden_layers", None)
         allowed = {None: (1, n_layers), True: (n_layers,), False: (1,)}[self.layerwise]
         fits = scores.dim() == 3 and (scores.shape[0], scores.shape[2]) == (n_batch, n_tokens)
         if not fits or (scores.shape[1] not in allowed and None not in allowed):
-            layers = " or ".join(map(str, allowed))
-            raise ArgumentError(
-                f"{where} scores must be (texts {n_batch}, layers {layers}, tokens {n_tokens}), "
-                f"got {tuple(scores.shape)}"
-            )
+            wanted = f"(texts {n_batch}, layers {' or '.join(map(str, allowed))}, tokens {n_tokens})"
+            raise ArgumentError(f"{where} scores must be {wanted}, got {tuple(scores.shape)}")
         if not bool(torch.isfinite(scores).all()):
             row = int((~torch.isfinite(scores)).flatten(1).any(1).nonzero()[0])
             raise ArgumentError(f"{where} a score of document {batch.ids[row]} is NaN or infinite")
-        padding = (batch.attention_mask == 0)[:, None, :].to(scores.device)
-        if bool(((scores != 0) & padding).any()):
+        real = (batch.attention_mask != 0)[:, None, :].to(scores.device).expand_as(scores)
+        if bool((scores * ~real).any()):
             raise ArgumentError(f"{where} scores at padding must be 0")
-        there = ~padding.expand_as(scores) if result.present is None else result.present
+        there = real if result.present is None else result.present
         if (
             there.shape != scores.shape
             or there.dtype != torch.bool
-            or bool((~there & (scores != 0) | there & padding).any())
+            or bool((~there & (scores != 0) | there & ~real).any())
         ):
             raise ArgumentError(f"{where} present must be bool {tuple(scores.shape)}, and tokens not present score 0")
         sums = scores.sum(-1)
@@ -639,9 +613,8 @@ def scoring_method(
 ) -> Callable[[ScoreFunction], ScoreFunction]:
     """Register a function `(model, batch, *, options)` under `name`; the arguments are those of ScoringMethod.
 
-    Title, scope, cost and paper are read from the docstring. A method that is defined once more in its module, or in a
-    notebook, takes the place of the old one. Raises ArgumentError for a name that another module's method has, and for
-    arguments that are not allowed.
+    Title, scope, cost and paper are read from the docstring. A second definition in the same module replaces the first.
+    Raises ArgumentError for a name that another module's method has, and for arguments that are not allowed.
     """
     sets = {}
     for argument, given, allowed in (("needs", needs, NEEDS), ("reads", reads, READS)):
@@ -705,9 +678,7 @@ _ITEM = re.compile(r"""\s*([A-Za-z_]\w*)\s*=\s*('[^']*'|"[^"]*"|[^'"(),=\[\]{}*]
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Option]]:
-    """`name(option=value)` -> its parts. Values are numbers, True or False, quoted strings or words.
-
-    Nothing is run.
+    """`name(option=value)` -> its parts. Values are numbers, True or False, quoted strings or words; nothing is run.
 
     >>> parse_spec("saliency(target=contrast:NEG)")
     ('saliency', {'target': 'contrast:NEG'})

@@ -22,10 +22,10 @@ def cp(model: Any, batch: Batch) -> LayerScores:
     Formula: score_i^l = S~_i^l = softmax over the tokens present of CP_l(h_i^l); 0 once a token is dropped.
     Layer: in the layer. The tokens present in layer 0 are all real ones, in layer l those that entered layer l - 1.
     Cost: 1 AdapLeR forward.
-    Misleads: 0 means "no longer computed", not "least of all": a dropped token scores 0 in all later layers, and most
-        tokens are dropped early, so that ties at 0 decide rankings there. `cp_carried` ranks them. FPR at 1/n depends
-        on which n - that of the input, or that of the tokens present, which the thresholds use. The predictors are
-        trained to imitate saliency; they do not read the prediction.
+    Misleads: 0 means "no longer computed", not "least of all": most tokens are dropped early, and ties at 0 decide the
+        rankings of later layers. `cp_carried` ranks them. FPR at 1/n depends on which n: the input's, or the tokens
+        present, which the thresholds use. The predictors are trained to imitate saliency; they do not read the
+        prediction.
     Reference: Modarressi, Mohebbi and Pilehvar (2022), AdapLeR, https://aclanthology.org/2022.acl-long.1
     """
     if model.config.policy != ContributionPolicy.name:
@@ -42,12 +42,10 @@ def cp_carried(model: Any, batch: Batch) -> LayerScores:
 
     Formula: c_i^0 = S~_i^0; for tokens present in layer l: c_i^l = S~_i^l * (1 - sum over dropped j of c_j^(l-1)); for
         dropped ones: c_i^l = c_i^(l-1). S~ is the softmax over the tokens present, as in `cp`.
-    Layer: in the layer. It is one distribution over the input's tokens at every layer (stick-breaking): a dropped
-        token keeps the share at which it was dropped, and the tokens present share the rest.
+    Layer: in the layer. One distribution over the input's tokens at every layer (stick-breaking).
     Cost: 1 AdapLeR forward, shared with `cp`.
     Misleads: shares of tokens that were dropped in different layers come from different predictors. Selection at 1/n
-        is that of the input's tokens, not the thresholds' n; the paper's own selection is that of `cp`. The predictors
-        are trained to imitate saliency; they do not read the prediction.
+        is that of the input's tokens, not the thresholds' n; the paper's own selection is that of `cp`.
     Reference: none. The scores are those of Modarressi, Mohebbi and Pilehvar (2022), AdapLeR; carrying them is ours.
     """
     own = cp(model, batch)
@@ -93,10 +91,9 @@ def random(model: Any, batch: Batch) -> LayerScores:
     """Random: uniform draws, new for each layer, as the chance level of every metric.
 
     Formula: score_i^l = u_i^l / sum over j of u_j^l, u drawn evenly from [0, 1).
-    Layer: in the layer. The draws of two layers have nothing to do with each other.
+    Layer: in the layer.
     Cost: none.
-    Misleads: one draw is one sample of chance; over few documents it can lie far from it. The draws depend on the
-        seed and on the document's id, not on the batch.
+    Misleads: one draw is one sample of chance; over few documents it can lie far from it.
     Reference: none
     """
     n_batch, n_tokens = batch.attention_mask.shape
@@ -114,10 +111,10 @@ def position(model: Any, batch: Batch) -> LayerScores:
     """Position: the earlier a token, the higher its score (the lead baseline of summarisation).
 
     Formula: score_i = (n - i) / (n (n + 1) / 2), i from 0, n tokens of the input.
-    Layer: at the input. There is one score a token.
+    Layer: at the input.
     Cost: none. Neither the model nor the words are looked at.
-    Misleads: it is a baseline, no explanation. It selects the first half at 1/n. Where a document is read in several
-        windows, each window starts anew. A method that does not beat it may have learnt where people mark, not what.
+    Misleads: it is a baseline, and selects the first half at 1/n; each window of a document starts anew. A method that
+        does not beat it may have learnt where people mark, not what.
     Reference: none
     """
     mask = batch.attention_mask  # (B, N)

@@ -170,8 +170,8 @@ def globenc(model: Any, batch: Batch) -> LayerScores:
         score^l = e_CLS^T N^l ... N^0. The residual is in N already: no identity is added.
     Layer: from the input to the layer. Layer L - 1 has the whole network's map.
     Cost: 1 forward, with the slower eager attention, and H^2 numbers a token and layer.
-    Misleads: the feed-forward network between the norms is left out, as in the paper; it does not know the class.
-        It runs on layers with norms after the residuals, laid out as in BERT, DistilBERT or MPNet, only.
+    Misleads: the feed-forward network is left out, as in the paper; it does not know the class. Only for layers with
+        norms after the residuals, laid out as in BERT, DistilBERT or MPNet.
     Reference: Modarressi, Fayyaz, Yaghoobzadeh and Pilehvar (2022), GlobEnc,
         https://aclanthology.org/2022.naacl-main.19
     """
@@ -217,8 +217,8 @@ def alti(model: Any, batch: Batch) -> LayerScores:
     Layer: from the input to the layer. Layer L - 1 has the whole network's map.
     Cost: 1 forward and n x n x D numbers a layer, worked on in blocks, with the slower eager attention.
     Misleads: the feed-forward block is left out, as in the paper; it does not know the class. A part that points away
-        from the output counts 0, however large it is; where all do, as in small random models, the row is 0. It runs
-        on layers with norms after the residuals, laid out as in BERT, DistilBERT or MPNet, only.
+        from the output counts 0, however large it is. Only for layers with norms after the residuals, laid out as in
+        BERT, DistilBERT or MPNet.
     Reference: Ferrando, Gallego and Costa-jussa (2022), Measuring the Mixing of Contextual Information in the
         Transformer, https://aclanthology.org/2022.emnlp-main.595
     """
@@ -259,13 +259,12 @@ def contribution_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Te
 def value_zeroing(model: Any, batch: Batch) -> LayerScores:
     """Value zeroing: cosine distance by which [CLS] moves in layer l when token j's value is zeroed there.
 
-    Formula: score_j^l = 1 - cos( h_CLS^(l+1), h_CLS^(l+1) with the value vector of token j set to 0 in layer l ),
-        computed in float32 whatever the precision of the run.
-    Layer: in the layer. Layers below and above are as they are. The paper's map has a row for every token; this is
-        that of [CLS].
+    Formula: score_j^l = 1 - cos( h_CLS^(l+1), h_CLS^(l+1) with the value vector of token j set to 0 in layer l ), in
+        float32 whatever the precision of the run. The paper's map has a row for every token; this is that of [CLS].
+    Layer: in the layer. Layers below and above are as they are.
     Cost: 2 forwards (each layer's rest once more, for as many variants of [CLS] as there are tokens).
-    Misleads: a move is no evidence for the class; where [CLS] hardly moves at all, shares rest on tiny
-        distances. It runs on layers laid out as in BERT, DistilBERT, MPNet or ModernBERT only.
+    Misleads: a move is no evidence for the class; where [CLS] hardly moves, shares rest on tiny distances. Only for
+        layers laid out as in BERT, DistilBERT, MPNet or ModernBERT.
     Reference: Mohebbi, Zuidema, Chrupala and Alishahi (2023), Quantifying Context Mixing in Transformers,
         https://aclanthology.org/2023.eacl-main.245
     """
@@ -292,17 +291,15 @@ def decompx(model: Any, batch: Batch, *, reduction: Sign = "signed", target: Tar
 
     Formula: score_i^l = h_i^l . dF/dh_i^l in the network whose attention probabilities, layer-norm deviations and
         ratios f(u) / u of the activations are constants. sum over i of score_i^l + part of the biases = F(x).
-        reduction=positive or absolute: that part of the scores, divided by its sum.
     Layer: from the layer to the output. Layer 0 decomposes the target into the tokens' embeddings (with position and
         segment); in the layers above, into the states that enter the layer.
     Cost: 1 forward + backward, for all layers, with the slower eager attention.
-    Misleads: the constants come from the whole text: what a token does by changing who attends to whom is not in its
-        score. The biases' part has no token; `bias_share` is its size. `completeness_gap` says how far the sum is
-        from the target: rounding, unless the model has a part that the rules do not know.
+    Misleads: what a token does by changing who attends to whom is not in its score. The biases' part has no token;
+        `bias_share` is its size. `completeness_gap` says how far the sum is from the target: rounding, unless the model
+        has a part that the rules do not know.
     Reference: Modarressi, Fayyaz, Aghazadeh, Yaghoobzadeh and Pilehvar (2023), DecompX,
-        https://aclanthology.org/2023.acl-long.149, without its rule for biases ("NoBias"). They carry a
-        vector for each pair of tokens through the network; holding the same parts constant, one backward pass gives
-        the same numbers. A product of two states (a gate) is not in their paper: here each has half of it.
+        https://aclanthology.org/2023.acl-long.149, without its rule for biases ("NoBias"); one backward pass gives the
+        numbers of its vectors. A product of two states (a gate) is not in the paper: here each has half of it.
     """
     found = detached_pass(model, batch, target, softmax=False)
     total = found.relevance.sum(-1) + found.bias  # (B, L)
@@ -318,13 +315,11 @@ def attnlrp(model: Any, batch: Batch, *, reduction: Sign = "signed", target: Tar
     Formula: score_i^l = h_i^l . dF/dh_i^l, where the ratios f(u) / u of the activations and the layer-norm deviations
         are constants, the softmax passes its ordinary gradient on, and a product of two states (query times key,
         attention times value) passes half of the gradient to each. Each rule has epsilon 0.
-        reduction=positive or absolute: that part of the scores, divided by its sum.
     Layer: from the layer to the output.
     Cost: 1 forward + backward, for all layers, with the slower eager attention.
-    Misleads: the halves at products make scores of different layers differ in size. They do not add up to the
-        target: softmax and biases keep a part. The authors' software (LRP-eXplains-Transformers) says in its licence
-        that the method is patented technology, free for personal and scientific use; this is written from the paper's
-        equations, and whoever wants to use it in a product should ask them.
+    Misleads: the halves at products make scores of different layers differ in size. They do not add up to the target:
+        softmax and biases keep a part. The authors say that the method is patented, free for personal and scientific
+        use; this is written from the paper's equations: ask them before using it in a product.
     Reference: Achtibat, Hatefi, Dreyer, Jain, Wiegand, Lapuschkin and Samek (2024), AttnLRP,
         https://arxiv.org/abs/2402.05602
     """

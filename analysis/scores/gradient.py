@@ -51,8 +51,7 @@ def saliency(model: Any, batch: Batch, *, target: Target = "predicted") -> Layer
     Formula: score_i^l = || (d value / d h_i^l) * h_i^l ||_2, divided by the sum over the real tokens.
     Layer: from the layer to the output. Layer 0 has the embeddings' saliency, AdapLeR's training target.
     Cost: 1 forward + backward, for all layers, shared with the other gradient methods.
-    Misleads: it has no sign: evidence for and against the target score alike. Above layer 0 a position's state
-        is a mix of tokens, and its score is the mix's.
+    Misleads: it has no sign. Above layer 0 a position's state is a mix of tokens, and its score is the mix's.
     Reference: Kindermans et al. (2016), Investigating the Influence of Noise and Distractors,
         https://arxiv.org/abs/1611.07270; as AdapLeR's target: Modarressi et al. (2022), section 3.3, https://aclanthology.org/2022.acl-long.1
     """
@@ -69,38 +68,28 @@ def saliency_signed(model: Any, batch: Batch, *, target: Target = "predicted") -
     Formula: score_i^l = (d value / d h_i^l) . h_i^l. Not normalised: above 0 speaks for the target, below against it.
     Layer: from the layer to the output.
     Cost: 1 forward + backward, for all layers, shared with the other gradient methods.
-    Misleads: positive and negative parts of one token cancel. Scores with a sign have no selection at 1/n, hence
-        no FPR and TPR; use `saliency` for those.
+    Misleads: positive and negative parts of one token cancel. A score with a sign has no selection at 1/n, FPR or TPR.
     Reference: Kindermans et al. (2016), Investigating the Influence of Noise and Distractors,
         https://arxiv.org/abs/1611.07270
     """
     return LayerScores(gradient_pass(model, batch, target).product_sum, signed=True)
 
 
-@scoring_method("gradient_l1", needs="gradient", reads=())
-def gradient_l1(model: Any, batch: Batch, *, target: Target = "predicted") -> LayerScores:
-    """Gradient (L1): how strongly the target reacts to a small change of a token's state.
-
-    Formula: score_i^l = || d value / d h_i^l ||_1, divided by the sum over the real tokens.
-    Layer: from the layer to the output.
-    Cost: 1 forward + backward, for all layers, shared with the other gradient methods.
-    Misleads: it says how sensitive the target is, not what the token gave to it; it has no sign.
-    Reference: Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks, https://arxiv.org/abs/1312.6034
-    """
-    return LayerScores(normalise(gradient_pass(model, batch, target).norm_1, batch.attention_mask))
-
-
 @scoring_method("gradient_l2", needs="gradient", reads=())
-def gradient_l2(model: Any, batch: Batch, *, target: Target = "predicted") -> LayerScores:
+def gradient_l2(model: Any, batch: Batch, *, norm: Literal[1, 2] = 2, target: Target = "predicted") -> LayerScores:
     """Gradient (L2): how strongly the target reacts to a small change of a token's state.
 
-    Formula: score_i^l = || d value / d h_i^l ||_2, divided by the sum over the real tokens.
+    Formula: score_i^l = || d value / d h_i^l ||_norm, divided by the sum over the real tokens.
     Layer: from the layer to the output.
     Cost: 1 forward + backward, for all layers, shared with the other gradient methods.
     Misleads: it says how sensitive the target is, not what the token gave to it; it has no sign.
     Reference: Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks, https://arxiv.org/abs/1312.6034
     """
-    return LayerScores(normalise(gradient_pass(model, batch, target).norm_2, batch.attention_mask))
+    found = gradient_pass(model, batch, target)
+    return LayerScores(normalise(found.norm_1 if norm == 1 else found.norm_2, batch.attention_mask))
+
+
+register_variant("gradient_l1", "gradient_l2", title="Gradient (L1)", norm=1)
 
 
 @scoring_method("smoothgrad", needs="gradient", reads="seed")
@@ -114,13 +103,12 @@ def smoothgrad(
 ) -> LayerScores:
     """SmoothGrad: the gradient at the input, as a mean over inputs with noise on them.
 
-    Formula: score_i = || mean over s of dF/de_i (e + z_s) ||_2, divided by the sum over the real
-        tokens. e: the word embeddings; z_s: n_samples draws from a normal distribution, its
-        deviation noise * (largest - smallest entry of e).
-    Layer: at the input. There is one score a token.
+    Formula: score_i = || mean over s of dF/de_i (e + z_s) ||_2, divided by the sum over the real tokens. e: the word
+        embeddings; z_s: n_samples normal draws, their deviation noise * (largest - smallest entry of e).
+    Layer: at the input.
     Cost: n_samples forwards + backwards.
-    Misleads: noise on an embedding is no other word: what is averaged is the neighbourhood of the vectors, not of
-        the texts. Like every plain gradient it is a sensitivity: it is not multiplied by the input and has no sign.
+    Misleads: the neighbourhood of the vectors is averaged, not that of texts. Like every plain gradient it is a
+        sensitivity, without a sign.
     Reference: Smilkov, Thorat, Kim, Viegas and Wattenberg (2017), SmoothGrad, https://arxiv.org/abs/1706.03825
     """
     return _noisy_gradients(model, batch, "smoothgrad", n_samples=n_samples, noise=noise, target=target)
@@ -137,13 +125,11 @@ def vargrad(
 ) -> LayerScores:
     """VarGrad: the variance of the gradient at the input over inputs with noise on them.
 
-    Formula: score_i = || variance over s of dF/de_i (e + z_s) ||_2, divided by the sum over the real
-        tokens. e: the word embeddings; z_s: n_samples draws from a normal distribution, its
-        deviation noise * (largest - smallest entry of e).
-    Layer: at the input. There is one score a token.
+    Formula: score_i = || variance over s of dF/de_i (e + z_s) ||_2, divided by the sum over the real tokens; e and z_s
+        as in SmoothGrad.
+    Layer: at the input.
     Cost: n_samples forwards + backwards.
-    Misleads: it says where the gradient changes, not where it is large: a token with a large and steady gradient scores
-        low. With few samples a variance is known badly. Noise on an embedding is no other word.
+    Misleads: a token with a large and steady gradient scores low. With few samples a variance is known badly.
     Reference: Adebayo, Gilmer, Muelly, Goodfellow, Hardt and Kim (2018), Sanity Checks for Saliency Maps, https://arxiv.org/abs/1810.03292
     """
     return _noisy_gradients(model, batch, "vargrad", n_samples=n_samples, noise=noise, target=target)
@@ -193,10 +179,10 @@ def integrated_gradients(
 
     Formula: score = (x - b) * integral over a in [0, 1] of dF(b + a (x - b)) / dx, summed over the width.
         F: the target's value, x: the word embeddings, b: those of the text with every content token replaced.
-    Layer: at the input. There is one score a token.
+    Layer: at the input.
     Cost: n_steps forwards + backwards.
-    Misleads: the baseline is part of the answer: "mask", "pad" and "zero" give other scores. Scores add up to
-        F(x) - F(b) only when n_steps is large enough; `completeness_gap` says how nearly.
+    Misleads: the baselines "mask", "pad" and "zero" give different scores. They add up to F(x) - F(b) only when n_steps
+        is large enough; `completeness_gap` says how nearly.
     Reference: Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks, https://arxiv.org/abs/1703.01365
     """
     twin = working_copy(model)
@@ -248,8 +234,8 @@ def layer_integrated_gradients(
     """Integrated gradients by layer: of each layer's input, along the path from a masked text's state to the text's.
 
     Formula: score^l = (h^l - b^l) * integral over a in [0, 1] of dF(b^l + a (h^l - b^l)) / dh^l, summed over the width.
-        b^l: the state at layer l of the text with every content token replaced. (Zero is no baseline there: next to
-        it a layer norm turns the smallest change into a large one, and no affordable n_steps integrates that.)
+        b^l: the state at layer l of the text with every content token replaced. (Next to zero a layer norm turns the
+        smallest change into a large one, which no affordable n_steps integrates.)
     Layer: from the layer to the output.
     Cost: L x n_steps forwards + backwards.
     Misleads: every layer's scores add up to the same F(x) - F(b), as far as `completeness_gap` says; what a
@@ -325,11 +311,10 @@ def deeplift(
 
     Formula: score = (x - b) * multiplier, summed over the width. x: the word embeddings, b: those of the baseline;
         the multiplier of a non-linear unit is its difference in output over its difference in input.
-    Layer: at the input. There is one score a token.
+    Layer: at the input.
     Cost: 2 forwards + backwards.
-    Misleads: captum applies the rule to the activations that it knows as modules (the tanh of BERT's pooler, for
-        one). Attention's softmax, GELU and layer norm are no such modules and pass the plain gradient on; what that
-        costs is `completeness_gap`.
+    Misleads: captum applies the rule to the activations that it knows as modules (the tanh of BERT's pooler, for one).
+        Softmax, GELU and layer norm pass the plain gradient on; `completeness_gap` says what that costs.
     Reference: Shrikumar, Greenside and Kundaje (2017), Learning Important Features Through Propagating Activation
         Differences, https://arxiv.org/abs/1704.02685
     """
@@ -364,10 +349,9 @@ def gradient_shap(
     Formula: score = mean over samples of (x - b) * dF(b + a (x - b)) / dx, summed over the width; a drawn evenly from
         [0, 1], b from the zero vectors and the embeddings of the masked text, and x carries Gaussian noise of
         `noise` standard deviations of the document's embeddings.
-    Layer: at the input. There is one score a token.
+    Layer: at the input.
     Cost: n_samples forwards + backwards.
-    Misleads: scores add up to F(x) - E F(b) in expectation only; `completeness_gap` says how nearly. The draws depend
-        on the seed and the document's id.
+    Misleads: scores add up to F(x) - E F(b) in expectation only; `completeness_gap` says how nearly.
     Reference: Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions,
         https://arxiv.org/abs/1705.07874
     """

@@ -1,11 +1,8 @@
-"""Changed inputs: tokens replaced or deleted, reference embeddings, the target's value of them, seeds.
+"""Changed inputs: tokens replaced, reference embeddings, the target's value of them, seeds.
 
 A token is taken out by putting the mask token, or the padding token, in its place; positions, segments and special
 tokens stay. Replaced inputs go in as embeddings: a model that counts positions over the ids that are not padding
 (RoBERTa) would move every later token otherwise.
-
-Texts with deleted tokens are of many lengths. They run as one packed row where the classifier is of a family that can,
-and padded where it is not. The logits are equal to rounding.
 
     B batch, N padded length, n tokens of one document, D embedding size, C classes
 """
@@ -22,13 +19,10 @@ import torch
 from torch import Tensor
 
 from adapler.backbones.decomposition import Target
-from adapler.backbones.families import check_config, ready
 from adapler.errors import ArgumentError
-from adapler.passes import plain_pass
 from analysis.scores.base import Batch, LayerScores, classifier_logits, normalise, target_value, weights_of
 
 Token = Literal["mask", "pad"]
-Removal = Literal["mask", "pad", "delete"]
 Baseline = Literal["mask", "pad", "zero"]
 Reduction = Literal["signed", "absolute", "positive", "l2"]
 Sign = Literal["signed", "absolute", "positive"]  # for scores that have no width to take a norm over
@@ -45,7 +39,7 @@ def content(batch: Batch) -> Tensor:
     return real & ~only_first
 
 
-def replaced_ids(model: Any, batch: Batch, baseline: Baseline | Removal = "mask") -> Tensor:
+def replaced_ids(model: Any, batch: Batch, baseline: Baseline = "mask") -> Tensor:
     """(B, N) ids with every content token replaced. Raises ArgumentError when there is no token to put there."""
     # The tokenizer's first: a configuration may say 0 where the tokenizer pads with another token.
     token = batch.mask_token_id if baseline == "mask" else batch.pad_token_id
@@ -144,61 +138,21 @@ class Presence:
     per_pass: int
 
 
-def presence(twin: Any, single: Batch, target: Target, replacement: Removal) -> Presence:
-    """twin: a working copy of the model, which "delete" makes ready for packed rows; single: a batch of one document
-    without padding.
-
-    replacement: what stands in a token's place; "delete": nothing, later tokens move up.
-    """
+def presence(twin: Any, single: Batch, target: Target, replacement: Token) -> Presence:
+    """twin: a working copy of the model; single: a batch of one document without padding; replacement: what stands in a
+    token's place."""
     positions = content(single)[0].nonzero()[:, 0]
-    blank = single.input_ids if replacement == "delete" else replaced_ids(twin, single, replacement)
+    blank = replaced_ids(twin, single, replacement)
     function = TargetValue(twin)
-    weights, mask, *types = forward_arguments(twin, single, target)
-    packs = replacement == "delete" and runs_packed(twin)
-    if packs:
-        ready(twin)
+    weights, *others = forward_arguments(twin, single, target)
 
     def value(kept: Tensor) -> Tensor:
         there = torch.ones(len(kept), single.input_ids.shape[1], dtype=torch.bool, device=kept.device)
         there[:, positions] = kept.bool()
         ids = torch.where(there, single.input_ids, blank)  # (K, n)
-        others = [one.expand(len(kept), *one.shape[1:]) for one in (mask, *types)]
-        if replacement == "delete":
-            ids, *others = _without(there, ids, others)  # (K, n'), n' the longest that is left
-        wanted = weights.expand(len(kept), -1)  # (K, C)
+        wanted, *rest = (one.expand(len(kept), *one.shape[1:]) for one in (weights, *others))
         with torch.no_grad():
-            if packs:
-                segments = others[1] if types else None
-                logits = plain_pass(twin, input_ids=ids, mask=others[0], token_type_ids=segments)
-                return target_value(logits.float(), wanted.to(logits.device))
-            result: Tensor = function(embeddings(twin, ids), wanted, *others)
+            result: Tensor = function(embeddings(twin, ids), wanted, *rest)
         return result
 
     return Presence(positions, value, max(1, PASS_TOKENS // single.input_ids.shape[1]))
-
-
-def runs_packed(model: Any) -> bool:
-    """Whether `adapler.passes.plain_pass` on the model, made ready, gives the logits of its own forward pass.
-
-    So it is for transformers' own classifiers of the families of `adapler.backbones`. A class of somebody's own may
-    have another head, and what hangs on a module (a hook, a forward pass in the place of its own) may not run there.
-    """
-    kind = type(model)
-    if not kind.__module__.startswith("transformers.") or not kind.__name__.endswith("ForSequenceClassification"):
-        return False
-    for module in model.modules():
-        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-            return False
-    try:
-        check_config(model.config)
-    except ArgumentError:
-        return False
-    return True
-
-
-def _without(there: Tensor, ids: Tensor, others: list[Tensor]) -> list[Tensor]:
-    """Each (K, n) with the tokens of `there` only, moved to the left; others[0] is the attention mask."""
-    order = (~there).long().argsort(dim=1, stable=True)[:, : int(there.sum(1).max())]  # (K, n')
-    real = there.gather(1, order)
-    mask, *rest = (one.gather(1, order) for one in others)
-    return [ids.gather(1, order), mask * real, *rest]

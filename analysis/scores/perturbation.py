@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from adapler.backbones.decomposition import Target, working_copy
 from analysis.scores.base import AtLeast, Batch, LayerScores, scoring_method
-from analysis.scores.inputs import Presence, Removal, Sign, Token, presence, reduced, seeded
+from analysis.scores.inputs import Presence, Sign, Token, presence, reduced, seeded
 
 Samples = Annotated[int, AtLeast(4)] | Literal["auto"]
 UNSTABLE = 0.5  # rank correlation of the two halves of the samples, below which a warning is given
@@ -47,7 +47,7 @@ def occlusion(
 
     Formula: score_i = F(x) - F(x without token i). With window = w the w tokens from i on go out together, and a
         token's score is the mean over the windows that hold it. Special tokens stay and score 0.
-    Layer: at the input. There is one score a token.
+    Layer: at the input.
     Cost: n forwards.
     Misleads: a token that says what another one says as well loses nothing alone; the mask token is a word
         of its own to the model.
@@ -83,11 +83,10 @@ def lime(
     Formula: score_i = weight of token i in a ridge regression (penalty 1) of F on samples that keep each content token
         with probability 1/2, weighted by the square root of exp(-d^2 / kernel_width^2), d the cosine distance to the
         whole text. n_samples=auto is min(2 M + 2048, 32 * 2^M) for M content tokens. Special tokens stay and score 0.
-    Layer: at the input. There is one score a token.
+    Layer: at the input.
     Cost: n_samples forwards: about 3,000 for a text of 510 tokens.
-    Misleads: with few samples it is mostly noise. `stability` is the rank correlation of the scores from the
-        two halves of the samples; a warning is given below 0.5. Kept tokens are few or many only rarely, since each is
-        drawn alone.
+    Misleads: with few samples it is mostly noise: `stability` is the rank correlation of the scores from the two halves
+        of the samples, and a warning is given below 0.5. Samples that keep few or many tokens are rare.
     Reference: Ribeiro, Singh and Guestrin (2016), "Why Should I Trust You?", https://arxiv.org/abs/1602.04938
     """
     kernel = get_exp_kernel_similarity_function("cosine", kernel_width)
@@ -114,11 +113,10 @@ def kernel_shap(
     Formula: score_i = weight of token i in a linear regression of F on samples of which tokens are present, drawn with
         p(k) = (M - 1) / (k (M - k)) for k tokens kept; the whole and the empty text are met exactly.
         n_samples=auto is min(2 M + 2048, 32 * 2^M) for M content tokens. Special tokens stay and score 0.
-    Layer: at the input. There is one score a token.
+    Layer: at the input.
     Cost: n_samples forwards: about 3,000 for a text of 510 tokens.
-    Misleads: with few samples a token it is noise: two seeds of 128 samples for 128 tokens do not agree at all.
-        `stability` is the rank correlation of the scores from the two halves of the samples; a warning is given below
-        0.5.
+    Misleads: with few samples a token it is noise: `stability` is the rank correlation of the scores from the two
+        halves of the samples, and a warning is given below 0.5.
     Reference: Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions,
         https://arxiv.org/abs/1705.07874
     """
@@ -138,17 +136,16 @@ def shapley_sampling(
     batch: Batch,
     *,
     n_samples: Annotated[int, AtLeast(2)] = 25,
-    replacement: Removal = "mask",
+    replacement: Token = "mask",
     reduction: Sign = "signed",
     target: Target = "predicted",
 ) -> LayerScores:
     """Shapley sampling: what a token adds when tokens come in one by one, as a mean over random orders.
 
     Formula: score_i = mean over n_samples permutations of F(the tokens before i, and i) - F(the tokens before i).
-        A token that is not there is replaced (mask, pad), or the text is shorter (delete). The scores of the content
-        tokens add up to F(x) - F(no content token), whatever n_samples is. Special tokens stay and score 0.
-    Layer: at the input. There is one score a token.
-    Cost: n_samples x n forwards, on average over half of the text with replacement=delete.
+        The scores add up to F(x) - F(no content token), whatever n_samples is. Special tokens stay and score 0.
+    Layer: at the input.
+    Cost: n_samples x n forwards.
     Misleads: most of the texts that it asks about are fragments such as the model never saw. `stability` is the
         rank correlation of the scores from the two halves of the permutations; a warning is given below 0.5.
     Reference: Castro, Gomez and Tejada (2009), Polynomial calculation of the Shapley value based on sampling,
@@ -173,7 +170,7 @@ def _by_document(
     explain: Callable[[Presence, Tensor], tuple[Tensor, float]],
     model: Any,
     batch: Batch,
-    replacement: Removal,
+    replacement: Token,
     reduction: Sign,
     target: Target,
 ) -> LayerScores:

@@ -82,23 +82,9 @@ def test_a_word_cut_in_two_is_in_view(tiny_tokenizer: Any) -> None:
     assert alignment.coverage["words_in_view"] == 2
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"truncation": "everything"}, "truncation: got 'everything', allowed are truncate"),
-        ({"max_length": 2}, "max_length: 2 leaves no room"),
-    ],
-)
-def test_bad_arguments(tiny_tokenizer: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        align(Document("d", GOOD, [1]), tiny_tokenizer, **options)
-
-
-def test_rationale_longer_than_the_text(tiny_tokenizer: Any) -> None:
-    document = Document("d", GOOD, [1])
-    document.words = document.words[:3]
-    with pytest.raises(ArgumentError, match="document d: the rationale covers 8 words, the text has 3"):
-        align(document, tiny_tokenizer)
+def test_a_length_without_room_is_refused(tiny_tokenizer: Any) -> None:
+    with pytest.raises(ArgumentError, match="max_length: 2 leaves no room"):
+        align(Document("d", GOOD, [1]), tiny_tokenizer, max_length=2)
 
 
 def test_tokenizer_without_a_first_special_token_is_refused(tiny_tokenizer: Any) -> None:

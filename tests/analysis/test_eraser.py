@@ -314,7 +314,7 @@ class TestGiven:
         )
         tensors = {name: torch.tensor(one, requires_grad=True, dtype=torch.float64) for name, one in scores.items()}
         shuffled = frame.sample(frac=1, random_state=0)
-        for source in (scores, {"mine": scores}, ("mine", scores), [scores], frame, shuffled, tensors):
+        for source in (scores, {"mine": scores}, [scores], frame, shuffled, tensors):
             given = read(source)
             assert given.scores["one"].tolist() == scores["one"] and given.layers is None and given.soft
         series = {"one": pd.Series([0.4, 0.3, 0.2, 0.1], index=[1, 3, 2, 0])}  # sorted by its values

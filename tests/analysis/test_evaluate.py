@@ -392,7 +392,7 @@ def test_a_split_without_any_rationale_and_metrics_that_need_none(adapler_folder
     (tmp_path / "mine.jsonl").write_text('{"tokens": ["a", "film"], "label": "NEG", "rationale": null}')
     result = run(adapler_folder, tmp_path / "mine.jsonl")
     assert result.meta["skipped"] == 1 and result.frame.empty and result.meta["examples"] == []
-    assert result.meta["density"] is None and result.meta["accuracy"] in (0, 1)
+    assert np.isnan(result.meta["density"]) and result.meta["accuracy"] in (0, 1)
     assert result.meta["notes"] == ["no document is scored, so that every value is undefined: no rationale in view"]
     metrics = ["sparseness", "aopc_comprehensiveness"]
     other = run(adapler_folder, tmp_path / "mine.jsonl", methods=["saliency"], metrics=metrics)

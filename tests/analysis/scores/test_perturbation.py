@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from transformers import BertForSequenceClassification
 
-from adapler.backbones.decomposition import working_copy
-from analysis.scores import Batch, UnstableScoresWarning, get_method, inputs
-from analysis.scores.inputs import content, presence, runs_packed
+from analysis.scores import Batch, UnstableScoresWarning, get_method
+from analysis.scores.inputs import content
 from analysis.scores.perturbation import samples_for
 from tests.analysis.scores.score_helpers import LENGTHS, Bag, batch_for, every_family, logits_of
-from tests.conftest import CLASSIFIERS, tiny_adapler, tiny_classifier
+from tests.conftest import tiny_classifier
 
 # the few samples of these tests make LIME and KernelSHAP say that they are unstable
 pytestmark = pytest.mark.filterwarnings("ignore::analysis.scores.UnstableScoresWarning")
@@ -128,70 +123,6 @@ def test_shapley_values_of_a_linear_model_are_exact() -> None:
     expected = (vectors @ model.out.weight[1]) * content(batch)
     torch.testing.assert_close(found.scores[:, 0], expected.detach(), atol=1e-5, rtol=1e-4)
     assert (found.diagnostics["stability"] > 0.9).all()
-
-
-KEPT = torch.tensor([[1, 0, 1, 1, 0, 1, 1], [1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]])
-
-
-def values_of_shorter_texts(model: Any, single: Batch, positions: Tensor) -> Tensor:
-    """(4,) the first logit of the tokens of KEPT, by the model's own pass, one text at a time."""
-    values = []
-    for row in KEPT:
-        there = torch.ones(single.input_ids.shape[1], dtype=torch.bool)
-        there[positions] = row.bool()
-        with torch.no_grad():
-            values.append(model(single.input_ids[:, there]).logits[0, 0])
-    return torch.stack(values)
-
-
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize("family", sorted(CLASSIFIERS))
-def test_deleted_tokens_are_gone(family: str, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text with deleted tokens has the value of the shorter text, beside longer ones, in one row or padded."""
-    model = tiny_classifier(family)
-    single = next(batch_for(family, [0]).singles())
-    if not packed:
-        monkeypatch.setattr(inputs, "runs_packed", lambda model: False)
-    passes = Counter[str]()
-    own = inputs.plain_pass
-    monkeypatch.setattr(inputs, "plain_pass", lambda *args, **kwargs: passes.update(["packed"]) or own(*args, **kwargs))
-    document = presence(working_copy(model), single, 0, "delete")
-    found = document.value(KEPT)
-    torch.testing.assert_close(found, values_of_shorter_texts(model, single, document.positions), atol=1e-5, rtol=0)
-    assert passes["packed"] == packed
-
-
-def test_only_a_classifier_that_is_transformers_own_runs_packed() -> None:
-    class Doubled(BertForSequenceClassification):  # type: ignore[misc]
-        def forward(self, *args: Any, **kwargs: Any) -> Any:
-            output = super().forward(*args, **kwargs)
-            output.logits = 2 * output.logits
-            return output
-
-    plain, single = tiny_classifier(), next(batch_for("bert", [0]).singles())
-    doubled = Doubled(plain.config).eval()
-    hooked, replaced, other = tiny_classifier(), tiny_classifier(), tiny_classifier()
-    hooked.classifier.register_forward_hook(lambda module, args, output: output + 1)
-    replaced.forward = replaced.forward
-    other.config.is_decoder = True
-    assert runs_packed(plain)
-    assert not any(map(runs_packed, (doubled, hooked, replaced, other, Bag(), tiny_adapler())))
-    for model in (doubled, hooked):
-        document = presence(working_copy(model), single, 0, "delete")
-        expected = values_of_shorter_texts(model, single, document.positions)
-        torch.testing.assert_close(document.value(KEPT), expected, atol=1e-5, rtol=0)
-
-
-def test_segments_go_with_their_tokens() -> None:
-    model, single = tiny_classifier(), next(batch_for("bert", [0]).singles())
-    types = (torch.arange(9) > 4).long()[None]
-    single = replace(single, token_type_ids=types, _memo={})
-    document = presence(working_copy(model), single, 0, "delete")
-    there = torch.ones(9, dtype=torch.bool)
-    there[document.positions] = KEPT[0].bool()
-    with torch.no_grad():
-        alone = model(single.input_ids[:, there], token_type_ids=types[:, there]).logits[0, 0]
-    torch.testing.assert_close(document.value(KEPT)[0], alone, atol=1e-5, rtol=0)
 
 
 def test_a_stable_ranking_says_so_and_an_unstable_one_warns() -> None:
