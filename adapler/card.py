@@ -49,18 +49,8 @@ It needs the package `adapler`. For many rows: `adapler predict --model FOLDER -
 
 
 def write_card(settings: Any) -> tuple[Path, tuple[str, ...]]:
-    """The command `adapler card`: write README.md into the model's folder.
-
-    Args:
-        settings: of the command: model, base_model, license, language, name, overwrite.
-
-    Returns:
-        Its path, and what is missing or was left out, a line each.
-
-    Raises:
-        ArgumentError: the model is no folder, or has a card already.
-        CheckpointError: no AdapLeR model there, or a damaged record.
-    """
+    """The command `adapler card`: write README.md into the model's folder; gives its path, and what is missing or was
+    left out, a line each."""
     folder, notes = Path(settings.model), list[str]()
     if not folder.is_dir():
         raise ArgumentError(f"--model: {folder} is not a folder; the card is written into the model's own")
@@ -83,15 +73,8 @@ def model_card(
     language: list[str] | None = None,
     name: str | None = None,
 ) -> ModelCard:
-    """The card of a checkpoint's folder, from its run.json, evaluations and calibration of these very weights.
-
-    Args:
-        folder: of an AdapLeR model.
-        notes: gets a line for each thing that is missing or was left out.
-        base_model: the pre-trained encoder's name on the hub; default: the model in run.json, if it is such a name.
-        license, language: for the head of the card, as the hub spells them ("apache-2.0", "en").
-        name: the title; default: the folder's name.
-    """
+    """The card of a checkpoint's folder, from its run.json, evaluations and calibration of these very weights; `notes`
+    gets a line for each thing that is missing or was left out."""
     model = AdapLeRForSequenceClassification.from_pretrained(folder)
     config, record = model.config, read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
     if not record:

@@ -20,12 +20,8 @@ INDEX = "model.safetensors.index.json"
 
 
 def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
-    """Multiply every eta by a threshold scale, in place.
-
-    Raises:
-        ArgumentError: a model with another removal policy, or an eta that would leave its bounds, so that the model
-            would not be the one at that scale.
-    """
+    """Multiply every eta by a threshold scale, in place; ArgumentError for another removal policy, or an eta that would
+    leave its bounds."""
     if not hasattr(adapler, "eta"):
         raise ArgumentError(f"--threshold-scale: the policy of this model is {adapler.config.policy!r}, without eta")
     with torch.no_grad():
@@ -58,12 +54,11 @@ def export(
     record: Path,
     threshold_scale: float = 1.0,
 ) -> int:
-    """Write a model and its tokenizer, the backbone's weights in float16, the rest and the computation in float32.
+    """Write a model and its tokenizer, the backbone's weights in float16, the rest in float32; returns their bytes.
 
-    Lossless for a backbone that `--half` rounded. The weights lie in two shards, backbone and predictors, so that
-    predictors trained anew on the same backbone replace a small file only. `record`, a run.json, is copied if it is
-    there, with `threshold_scale` if eta was multiplied by one, and so is the model's calibration, unless the weights
-    have changed. Returns the size of the weights in bytes.
+    Lossless for a backbone that `--half` rounded. Backbone and predictors are two shards, so that predictors trained
+    anew replace a small file only. `record`, a run.json, is copied if it is there, with `threshold_scale` if eta was
+    multiplied by one, and so is the model's calibration, unless the weights have changed.
 
     Raises:
         CheckpointError: the record is damaged, or a weight is beyond float16; nothing is written.

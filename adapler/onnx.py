@@ -49,7 +49,7 @@ ROUNDING = 1e-4
 
 
 def _bounded(size: Any) -> None:
-    """Tell the exporter in which range a size lies that depends on the data."""
+    """Tell the exporter the range of a size that depends on the data."""
     torch._check(size >= 1)  # type: ignore[no-untyped-call]
     torch._check(size <= MOST_TOKENS)  # type: ignore[no-untyped-call]
 
@@ -67,18 +67,12 @@ def exported_attention(
 ) -> tuple[Tensor, None]:
     """Attention of a model that is exported, in the two products that every runtime has.
 
-    Without `cell`, attention between all tokens of the one text. With it, the texts of a batch lie one after the other:
-    they are spread to a padded form for the two products only, and packed again after it.
+    Without `cell`, attention between all tokens of the one text, query, key and value (1, H, n, E) -> (1, n, H, E).
+    With it, the texts of a batch lie one after the other: they are spread to a padded form for the two products only.
 
     Args:
-        module, attention_mask, kwargs: of transformers, not used.
-        query, key, value: (1, H, n, E).
-        scaling: factor on q . k.
         cell: (n,) where each token stands in the padded form, flattened to (B * N,).
         bias: (B, N) what is added to the logits of each key: 0, and MASKED at padding.
-
-    Returns:
-        (1, n, H, E), None.
     """
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if cell is None or bias is None:
@@ -178,16 +172,8 @@ class Graph(nn.Module):
 def run_graph(
     session: Any, texts: Sequence[Sequence[int]], *, types: Sequence[Sequence[int]] | None = None, scale: float = 1.0
 ) -> tuple[Any, Any]:
-    """Classify encoded texts with a graph in onnxruntime: all at once in a packed graph, else one by one.
-
-    Args:
-        session: an onnxruntime.InferenceSession.
-        texts: token ids of each, special tokens included.
-        types: token types of each; default 0. Not used by graphs without them.
-        scale: factor on every eta.
-
-    Returns:
-        logits (B, C) float32, lengths (B, L) int64.
+    """Classify encoded texts with a graph in an onnxruntime.InferenceSession: all at once in a packed graph, else one
+    by one; gives logits (B, C) float32 and lengths (B, L) int64. `types`: token types of each text; default 0.
     """
     wanted = {one.name for one in session.get_inputs()}
     types = [[0] * len(ids) for ids in texts] if types is None else types
@@ -215,12 +201,7 @@ def compare(
     types: Sequence[Sequence[int]] | None = None,
     scale: float = 1.0,
 ) -> tuple[float, int]:
-    """Compare a float32 graph with its model.
-
-    Args:
-        adapler: the model, in evaluation mode and float32.
-        session, texts, types, scale: see run_graph.
-        where: the graph's file, for messages.
+    """Compare a float32 graph with its model, in evaluation mode and float32.
 
     Returns:
         The largest difference of a logit, over texts whose kept tokens are the same; and how many others there are, of
@@ -257,10 +238,7 @@ def compare(
 
 @dataclass(frozen=True)
 class Exported:
-    """Result of an export: size of each graph in bytes, and its largest difference from PyTorch.
-
-    Of int8 it is only a measure, of logits with nothing dropped: what is kept differs where a score moves.
-    """
+    """Size of each graph in bytes, and its largest difference from PyTorch; of int8, of logits with nothing dropped."""
 
     sizes: dict[str, int]
     differences: dict[str, float]
@@ -271,12 +249,8 @@ def export_onnx(
 ) -> Exported:
     """Write a folder that onnxruntime can classify with: one.onnx, packed.onnx, the tokenizer and adapler.json.
 
-    The graphs drop tokens for real. Each float32 graph is compared with PyTorch before anything is written.
-
     Args:
-        adapler: the model; computes in float32, on the CPU.
         output: the folder, replaced whole.
-        tokenizer: the model's.
         int8: store the backbone's matrices as int8 (dynamic quantisation: activations are quantised as they come).
             The Contribution Predictors and the head stay float32.
         record: a run.json, whose `encoding` goes into adapler.json, and which is copied, if it is there. The model's
@@ -350,8 +324,7 @@ def _write_graph(adapler: Any, path: Path, *, packed: bool) -> None:
         "lengths": (lengths, {0: torch.export.Dim.DYNAMIC}) if packed else (None, None),
         "threshold_scale": (torch.tensor(1.0), {}),
     }
-    with _quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         program = torch.onnx.export(
             Graph(traced).eval(),
             tuple(value for value, _ in arguments.values()),
@@ -371,7 +344,8 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         logging.disable(level)
 
@@ -379,9 +353,8 @@ def _quiet() -> Iterator[None]:
 def _quantise(path: Path) -> None:
     """The backbone's matrices of a graph as int8, each column with its own scale.
 
-    Only products with a constant matrix: those of attention stay float32. The exporter writes the Contribution
-    Predictors and the head, which read two-dimensional inputs, as Gemm and not as MatMul. The nodes are named, because
-    onnxruntime would turn every Gemm into a MatMul and quantise it too.
+    Products of attention, which have no constant matrix, stay float32, and so do predictors and head, which the
+    exporter writes as Gemm. The nodes are named, because onnxruntime would turn every Gemm into a MatMul.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

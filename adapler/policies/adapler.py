@@ -25,7 +25,7 @@ from adapler.backbones.families import view
 from adapler.backbones.loading import is_fine_tuned, read_config
 from adapler.contribution import Cost, predictor_class, threshold
 from adapler.errors import ArgumentError
-from adapler.options import flag, is_number, option, record
+from adapler.options import Checked, flag, option, record
 from adapler.policies.base import (
     LayerView,
     Policy,
@@ -40,15 +40,10 @@ from adapler.training.config import TargetOptions
 
 
 @dataclass(frozen=True)
-class FirstLayer:
+class FirstLayer(Checked):
     """Which layers may drop tokens. Ours: in the paper every layer drops, layer 0 by a token's embedding alone."""
 
-    # The first layer that drops, from 0. The layers before it score their tokens and read them all.
-    first_layer: int = 0
-
-    def __post_init__(self) -> None:
-        if not (is_number(self.first_layer, whole=True) and self.first_layer >= 0):
-            raise ArgumentError(f"first_layer: {self.first_layer!r} is not a whole number of at least 0")
+    first_layer: int = option("first layer that drops; those before it only score their tokens", default=0, low=0)
 
 
 # Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
@@ -139,7 +134,7 @@ class Objectives(TrainingOptions):
 
 
 def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -> Tensor:
-    """Target distribution of each layer's contribution scores (AdapLeR, section 3.3), a constant for autograd.
+    """Target distribution of each layer's contribution scores (AdapLeR, section 3.3), (B, L, N), without a gradient.
 
         S^^l = saliency * m^(l-1), [CLS]'s entry times theta^l (l >= 1), renormalised over present tokens
 
@@ -147,9 +142,6 @@ def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -
         saliency: (B, N), or (B, L, N) where each layer has its own; >= 0, 0 at padding, [CLS] in column 0.
         log_presence: (B, L, N), accumulated soft mask of the layers before l.
         theta: (L - 1,).
-
-    Returns:
-        (B, L, N), rows sum to 1 (to 0 where the saliency is 0 everywhere).
     """
     by_layer = saliency if saliency.dim() == 3 else saliency[:, None, :]  # (B, L or 1, N)
     target = by_layer * log_presence.detach().exp()  # (B, L, N)
@@ -160,9 +152,8 @@ def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -
 
 def contribution_loss(log_scores: Tensor, target: Tensor) -> Tensor:
     """L_CP = sum_l (L - l) * mean_batch KL(target^l || scores^l) (AdapLeR, eq. 4), scalar; (B, L, N) each."""
-    divergence = (torch.xlogy(target, target) - target * log_scores).sum(-1)  # (B, L)
-    layers = divergence.shape[1]
-    weight = torch.arange(layers, 0, -1, device=divergence.device)  # L, L - 1, ..., 1
+    divergence = nn.functional.kl_div(log_scores, target, reduction="none").sum(-1)  # (B, L)
+    weight = torch.arange(divergence.shape[1], 0, -1, device=divergence.device)  # L, L - 1, ..., 1
     return (divergence.mean(0) * weight).sum()
 
 
@@ -173,9 +164,8 @@ def length_loss(lengths: Tensor) -> Tensor:
 
 def logit_distillation(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
     """t^2 * mean_batch KL(softmax(teacher / t) || softmax(logits / t)) (Hinton et al., 2015), scalar; (B, C) each."""
-    goal = (teacher.float() / temperature).softmax(-1)
-    divergence = torch.xlogy(goal, goal) - goal * (logits.float() / temperature).log_softmax(-1)  # (B, C)
-    return temperature**2 * divergence.sum(-1).mean()
+    own, goal = (logits.float() / temperature).log_softmax(-1), (teacher.float() / temperature).softmax(-1)
+    return temperature**2 * nn.functional.kl_div(own, goal, reduction="batchmean")
 
 
 _FIRST_SLOPE, _LAST_SLOPE = 10.0, 1e5
@@ -222,12 +212,10 @@ class TwoObjectives(Stage):
     def train_step(self, step: Step) -> tuple[dict[str, Tensor], Tensor]:
         """Each objective's gradient for its own parameters.
 
-        One backward pass is not enough for exact gradients. Below the last Contribution Predictor a hidden state needs
-        two, one of CE + gamma L_CP for the weights and one of CE + phi L_len for eta. L_CP and L_len both read the
-        scores of later layers, so neither gradient is 0 there. Their sum would train eta by gamma and the weights by
-        phi. So there are two passes. The first ends at layer 0's attention and computes no gradient of a weight.
-
-        With routing "local" L_CP and L_len have no gradient in a hidden state (see soft_pass), so one pass does it.
+        L_CP and L_len both read the scores of later layers, so below the last predictor a hidden state has two exact
+        gradients, and one backward pass of the sum would train eta by gamma and the weights by phi. So there are two
+        passes; the first ends at layer 0's attention and computes no gradient of a weight. With routing "local" L_CP
+        and L_len have no gradient in a hidden state (see soft_pass), so one pass does it.
         """
         if "targets" not in step.batch:
             raise ArgumentError("train_dataset: rows have no 'targets'; adapler.training.data adds them")
@@ -338,7 +326,6 @@ class AdapLeRTraining(Training):
 
     @classmethod
     def resolve(cls, options: Any, *, task: str, settings: Any, start: str | Path) -> Any:
-        """Refuses a frozen backbone that is none, and a first layer that the model does not have."""
         found = super().resolve(options, task=task, settings=settings, start=start)
         config = read_config(start)
         if found.freeze_backbone and not is_fine_tuned(config) and config.model_type != "adapler":
@@ -379,11 +366,7 @@ class AdapLeRTraining(Training):
         return {"first_layer": self.options.first_layer} if self.options.first_layer else {}
 
     def build(self, **config: Any) -> Any:
-        """An AdapLeR model keeps its backbone, predictors and thresholds. On anything else they are new.
-
-        Raises:
-            ArgumentError: an AdapLeR model with another number of labels or other predictors than requested.
-        """
+        """An AdapLeR model keeps its backbone, predictors and thresholds. On anything else they are new."""
         from adapler.modeling import AdapLeRForSequenceClassification
 
         start, labels = self.start, len(self.prepared.task.labels)
@@ -437,15 +420,14 @@ class SpeedController:
         x_t   = 6 * e_t + I_t, within +-log(1e4)
         phi_t = phi_0 * (exp(x_t) - exp(-x_t) / 1000)
 
-    The wanted speedup grows geometrically from 1 to the target over the first 40 % of training, so that the
-    Contribution Predictors learn something before much is dropped. The measured speedup is that of the soft lengths in
-    training batches, as a running mean, times what the last evaluation found between it and hard removal on validation.
+    The wanted speedup grows geometrically from 1 to the target over the first 40 % of training, so that predictors
+    learn something before much is dropped. The measured one is that of the soft lengths in training batches, a running
+    mean, times what the last evaluation found between it and hard removal on validation.
 
-    A controller of this kind (proportional and integral, on the weight of a loss) is in MrT5 (Kallini et al., 2025).
-    Here it acts on logarithms: a speedup of 2x is as far from 4x as 8x is. Near the start phi_t is phi_0 * exp(x_t).
-    Below a thirtieth of phi_0 it crosses 0, as the multiplier of an equality may (ours, not MrT5's). Tokens that a
-    steep slope has removed have no gradient of the cross-entropy, so without a loss that asks for more tokens a
-    training that is too fast stays so, and gets faster while the contribution scores sharpen.
+    A controller of this kind (proportional and integral, on the weight of a loss) is in MrT5 (Kallini et al., 2025);
+    here it acts on logarithms. Below a thirtieth of phi_0 phi crosses 0, as the multiplier of an equality may (ours):
+    tokens that a steep slope has removed have no gradient of the cross-entropy, so without a loss that asks for more
+    tokens a training that is too fast stays so.
     """
 
     phi: float  # weight of the length loss now, at the start above 0; below 0 it asks for more tokens
@@ -505,11 +487,8 @@ MOST_PASSES = 12  # over the validation rows
 def reach_target(model: Any, rows: Any, *, pad_token_id: int, target: float) -> dict[str, Any]:
     """Multiply every eta by the factor with which the speedup on validation rows is the target's, in place.
 
-    The speedup grows with the factor, so the factor is found by bisection of its logarithm. It stays 1 where the target
-    is met already. eta stays in its bounds, so a target may be out of reach: then the nearest speedup found is kept.
-
-    Returns:
-        For the record: `target`, the `factor`, the speedup `before` it and with it (`speedup`), and the `passes`.
+    The factor is found by bisection of its logarithm and stays 1 where the target is met already. eta stays in its
+    bounds, so a target may be out of reach: then the nearest speedup found is kept. Gives numbers for the record.
     """
     from adapler import flops
     from adapler.inference import predict_rows

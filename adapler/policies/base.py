@@ -149,17 +149,11 @@ def training_class(name: str) -> type[Training]:
 
 
 def options_of(kind: type[Policy], values: dict[str, Any] | None) -> Any:
-    """The `Options` of a policy, from a configuration's dictionary.
-
-    Raises:
-        ArgumentError: a name that the policy does not have, or a value that its Options refuse.
-    """
+    """The `Options` of a policy, from a configuration's dictionary; ArgumentError for another name or value."""
     known = [one.name for one in fields(kind.Options)]
-    for name in values or {}:
-        if name not in known:
-            raise ArgumentError(
-                f"policy_options: {name!r} is no option of policy {kind.name!r}; it has {', '.join(known) or 'none'}"
-            )
+    if unknown := [name for name in values or {} if name not in known]:
+        has = ", ".join(known) or "none"
+        raise ArgumentError(f"policy_options: {unknown[0]!r} is no option of policy {kind.name!r}; it has {has}")
     return kind.Options(**(values or {}))
 
 

@@ -16,29 +16,20 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from adapler.errors import ArgumentError
-from adapler.options import is_number, option
+from adapler.options import Checked, option
 from adapler.policies.base import Fades, LayerView, Place, Policy, Stage, Step, Training, WeightedOptions, policy
 
 LOWEST = 1e-5  # of a threshold
+TEMPERATURE = 1e-3
 START = 0.5  # of the mean score 1 / n of a token, at the mean length n
 
 
 @dataclass(frozen=True, kw_only=True)
-class LtpOptions:
+class LtpOptions(Checked):
     """Initial thresholds and their softness in training."""
 
-    theta_final: float = 0.01
-    """the last layer's threshold at the start; layer l (from 0) of L has l/L of it"""
-
-    temperature: float = 1e-3
-    """width of the soft threshold; no effect in inference"""
-
-    def __post_init__(self) -> None:
-        for name in ("theta_final", "temperature"):
-            value = getattr(self, name)
-            if not is_number(value) or not value > 0:
-                raise ArgumentError(f"{name}: {value!r} is not a number above 0")
+    theta_final: float = option("last layer's first threshold; layer l of L has l/L of it", default=0.01, above=0)
+    temperature: float = option("width of the soft threshold; no effect in inference", default=TEMPERATURE, above=0)
 
 
 @dataclass(kw_only=True)
@@ -59,7 +50,7 @@ class SoftThresholds(Stage):
 class LtpTrainingOptions(WeightedOptions):
     """Training of LTP."""
 
-    policy_temperature: float = option("width of the soft thresholds", default=LtpOptions.temperature)
+    policy_temperature: float = option("width of the soft thresholds", default=TEMPERATURE)
 
 
 class LtpTraining(Training):
@@ -80,7 +71,7 @@ class LtpTraining(Training):
         """
         lengths = [len(ids) for ids in self.prepared.encoded["train"]["input_ids"]]
         temperature = self.options.policy_temperature
-        given = {} if temperature == LtpOptions.temperature else {"temperature": temperature}
+        given = {} if temperature == TEMPERATURE else {"temperature": temperature}
         return {"theta_final": START * len(lengths) / sum(lengths), **given}
 
     def stages(self) -> list[Stage]:

@@ -17,7 +17,7 @@ from transformers import initialization as init
 
 from adapler.backbones.attention import Segments, from_padded
 from adapler.errors import ArgumentError
-from adapler.options import is_number
+from adapler.options import Checked, option
 from adapler.policies.base import Fades, LayerView, Stage, Step, Training, WeightedOptions, policy
 from adapler.policies.top_k import TopK, cls_first
 
@@ -28,27 +28,16 @@ OTHER_WEIGHT, OTHER_RATE = 3e-4, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class PowerOptions:
+class PowerOptions(Checked):
     """The configuration: how many tokens stay in each layer."""
 
-    lengths: tuple[int, ...] | None = None
-    """tokens that stay after the attention of each layer, [CLS] among them; they never grow. None while they are
-    searched for"""
-
-    longest: int = 512
-    """tokens of the longest text in the search"""
+    lengths: list[int] | None = option("tokens left in each layer; None: not searched for yet", default=None, low=1)
+    longest: int = option("tokens of the longest text in the search", default=512, low=1)
 
     def __post_init__(self) -> None:
-        if not is_number(self.longest, whole=True) or self.longest < 1:
-            raise ArgumentError(f"longest: {self.longest!r} is not a whole number of at least 1")
-        if self.lengths is None:
-            return
-        lengths = self.lengths if isinstance(self.lengths, tuple | list) else ()
-        if not lengths or not all(is_number(k, whole=True) and k >= 1 for k in lengths):
-            raise ArgumentError(f"lengths: {self.lengths!r} is not a list of whole numbers of at least 1")
-        object.__setattr__(self, "lengths", tuple(lengths))  # a list, where it was read from JSON
-        if list(self.lengths) != sorted(self.lengths, reverse=True):
-            raise ArgumentError(f"lengths: {list(self.lengths)} grow")
+        super().__post_init__()
+        if self.lengths is not None and self.lengths != sorted(self.lengths, reverse=True):
+            raise ArgumentError(f"lengths: {self.lengths} grow")
 
 
 @dataclass(kw_only=True)

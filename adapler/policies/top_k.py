@@ -13,23 +13,17 @@ from torch import Tensor
 
 from adapler.backbones.attention import Reads, Segments, to_padded
 from adapler.contribution import Cost
-from adapler.errors import ArgumentError
-from adapler.options import is_number, option
+from adapler.options import Checked, option
 from adapler.policies.base import LayerView, Place, Policy, Training, TrainingOptions, policy, policy_class
 
 DEFAULT_KEEP = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeepOptions:
+class KeepOptions(Checked):
     """Share of the tokens to keep."""
 
-    keep: float = DEFAULT_KEEP
-    """share of the tokens present that stays in each layer, above 0 and at most 1; [CLS] is one of them"""
-
-    def __post_init__(self) -> None:
-        if not is_number(self.keep) or not 0 < self.keep <= 1:
-            raise ArgumentError(f"keep: {self.keep!r} is not above 0 and at most 1")
+    keep: float = option("share of the tokens present that stays in each layer", default=DEFAULT_KEEP, above=0, most=1)
 
 
 @dataclass(kw_only=True)
@@ -126,12 +120,6 @@ class RandomOptions(KeepOptions):
     """Share of the tokens to keep, and the seed of their choice."""
 
     seed: int = 0
-    """another number drops other tokens"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not is_number(self.seed, whole=True):
-            raise ArgumentError(f"seed: {self.seed!r} is not a whole number")
 
 
 @policy("random_topk")

@@ -26,6 +26,7 @@ from adapler.errors import ArgumentError
 from adapler.options import option
 from adapler.policies.base import LayerView, Policy, Stage, Step, Training, WeightedOptions, policy
 from adapler.policies.top_k import kth_highest
+from adapler.text import INPUTS
 
 HIDDEN = 32  # H
 # A new policy keeps a token with probability .88: at .5 two points would leave the backbone a quarter of a text.
@@ -107,15 +108,9 @@ class _Head(nn.Module):
 class SampledPolicy(Policy):
     """Decides by the coin: a token stays with its probability p. Used for one pass of `hard_pass`, then read.
 
-    The draws are made when it is built, one for each cell of the batch, so they do not depend on how the pass orders
-    its tokens. Rows that imitate keep instead the m tokens with the highest guide score, m = the rounded sum of p.
-
-    Args:
-        policy: whose probabilities count.
-        shape: (B, N) of the padded batch.
-        layers: of the backbone.
-        generator: of the draws, on the CPU.
-        guide, imitates: (B, P, N) scores, and (B,) bool, which rows imitate; None: no row does.
+    The draws are made when it is built, one for each cell of the batch of shape (B, N), so they do not depend on how
+    the pass orders its tokens. Rows that imitate, (B,) bool, keep instead the m tokens with the highest `guide` score,
+    (B, P, N), m = the rounded sum of p.
     """
 
     def __init__(
@@ -188,10 +183,8 @@ def mean_nll(logits: Tensor, stays: Tensor, row: PackedRow) -> Tensor:
 
 
 def best_by_guide(guide: Tensor, keep: Tensor, row: PackedRow) -> Tensor:
-    """(T,) bool: the m tokens with the highest guide score in each sequence, m = round(sum p) with p = 1 for [CLS].
-
-    Of tokens with equal scores all stay or none. `guide` and `keep`, p, are (T,).
-    """
+    """(T,) bool: the m tokens with the highest guide score in each sequence, m = round(sum p) with p = 1 for [CLS]; of
+    tokens with equal scores all or none. `guide` and `keep`, p, are (T,)."""
     segments = row.segments
     wanted = segment_sum(keep.index_fill(0, segments.first, 1.0), segments).round().long()  # (B,), at least 1
     bar = kth_highest(guide, segments, count=wanted.clamp(min=1).minimum(segments.lengths))
@@ -199,38 +192,17 @@ def best_by_guide(guide: Tensor, keep: Tensor, row: PackedRow) -> Tensor:
 
 
 def reward(losses: Tensor, kept: Tensor, *, alpha: float) -> Tensor:
-    """R_k = -loss_k - alpha * mean over the points of (tokens kept / length), (K, B), without a gradient.
-
-    `losses` (K, B) are the classifier's on what is left of each text, `kept` (P, K, B) the shares of its own tokens
-    that stay at each point, and `alpha` is what a text that is kept whole costs.
-    """
+    """R_k = -loss_k - alpha * mean over the points of (tokens kept / length), (K, B), without a gradient; losses (K, B)
+    of what is left of each text, `kept` (P, K, B) the shares that stay."""
     return (-losses - alpha * kept.mean(0)).detach()
 
 
 def policy_loss(rewards: Tensor, nll: Tensor) -> Tensor:
-    """1 / (K B) sum (R_k - mean_k R) NLL_k: REINFORCE with the mean of a text's samples as its baseline.
+    """1 / (K B) sum (R_k - mean_k R) NLL_k, of (K, B) each: REINFORCE with the mean of a text's samples as baseline.
 
-    Each sample is part of its own baseline, so the expected gradient is (K - 1) / K of the reward's. There is no
-    division by the rewards' standard deviation. Both are (K, B); the likelihood has a gradient.
+    Each sample is part of its own baseline, so the expected gradient is (K - 1) / K of the reward's.
     """
-    advantage = (rewards - rewards.mean(0)).detach()
-    return (advantage * nll).mean()
-
-
-def soft_cross_entropy(logits: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """-sum_c softmax(teacher / t) log softmax(logits / t) of each text; (..., C) each -> (...)."""
-    goal = (teacher.float() / temperature).softmax(-1)
-    return -(goal * (logits.float() / temperature).log_softmax(-1)).sum(-1)
-
-
-def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
-    """(K, B) cross-entropy of logits (K, B, C) with labels (B,)."""
-    return -logits.float().log_softmax(-1).gather(-1, labels.expand(len(logits), -1)[..., None])[..., 0]
-
-
-def repeated(values: Tensor, samples: int) -> Tensor:
-    """(B, ...) -> (K B, ...): the texts one after the other, K times."""
-    return torch.cat([values] * samples)
+    return ((rewards - rewards.mean(0)).detach() * nll).mean()
 
 
 def with_guide(rows: Any, classifier: Any, *, points: Sequence[int], pad_token_id: int, autocast: bool = False) -> Any:
@@ -266,15 +238,9 @@ class Drawn(Stage):
 
     def rows(self, model: Any, training: Training) -> Any:
         rows, at = training.prepared.encoded["train"], points(model.num_layers)
-        if not self.guide_rate:
-            return rows
-        return with_guide(
-            rows,
-            training.load_teacher(),
-            points=at,
-            pad_token_id=training.prepared.pad_token_id,
-            autocast=training.config.optimisation.autocasts,
-        )
+        how = {"points": at, "pad_token_id": training.prepared.pad_token_id}
+        autocast = training.config.optimisation.autocasts
+        return with_guide(rows, training.load_teacher(), autocast=autocast, **how) if self.guide_rate else rows
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """The task's loss, the policy's, and for the log the mean reward and the share of tokens kept."""
@@ -282,11 +248,7 @@ class Drawn(Stage):
         from adapler.passes import hard_pass
 
         samples, mask = self.samples, step.batch["attention_mask"]
-        inputs = {
-            name: repeated(step.batch[name], samples)
-            for name in ("input_ids", "attention_mask", "token_type_ids")
-            if name in step.batch
-        }  # (K B, N)
+        inputs = {name: step.batch[name].repeat(samples, 1) for name in INPUTS if name in step.batch}  # (K B, N)
         policy = SampledPolicy(
             step.core.policy,
             shape=inputs["input_ids"].shape,
@@ -304,12 +266,13 @@ class Drawn(Stage):
             scale=1.0,
             remove=True,
         )
-        logits = cast(Tensor, output.logits).view(samples, len(mask), -1)  # (K B, C) -> (K, B, C)
-        if step.taught is None:
-            losses = cross_entropies(logits, step.batch["labels"])  # (K, B)
-        else:
-            losses = soft_cross_entropy(logits, step.taught.expand_as(logits), temperature=self.temperature)
-        kept = policy.kept(repeated(mask.sum(1), samples)).view(-1, *losses.shape)  # (P, K B) -> (P, K, B)
+        logits = cast(Tensor, output.logits)  # (K B, C)
+        goal = step.batch["labels"].repeat(samples)  # (K B,)
+        if step.taught is not None:
+            goal = (step.taught.float() / self.temperature).softmax(-1).repeat(samples, 1)  # (K B, C)
+        losses = functional.cross_entropy(logits.float() / self.temperature, goal, reduction="none")
+        losses = losses.view(samples, len(mask))  # (K, B)
+        kept = policy.kept(mask.sum(1).repeat(samples)).view(-1, *losses.shape)  # (P, K B) -> (P, K, B)
         rewards = reward(losses, kept, alpha=self.alpha)  # (K, B)
         return {
             "distillation" if self.distils else "cross_entropy": losses.mean(),
@@ -324,7 +287,7 @@ class Drawn(Stage):
             return {}
         guide = step.batch["targets"]  # (B, P, N)
         rows = torch.arange(self.samples * len(guide), device=guide.device)
-        return {"guide": repeated(guide, self.samples), "imitates": rows < len(guide)}
+        return {"guide": guide.repeat(self.samples, 1, 1), "imitates": rows < len(guide)}
 
 
 @dataclass(kw_only=True)

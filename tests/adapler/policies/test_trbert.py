@@ -18,11 +18,9 @@ from adapler.passes import hard_pass
 from adapler.policies.trbert import (
     SampledPolicy,
     best_by_guide,
-    cross_entropies,
     points,
     policy_loss,
     reward,
-    soft_cross_entropy,
 )
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import CLASSIFIERS, padding_of, random_batch, tiny_classifier
@@ -77,7 +75,7 @@ def test_reinforce_has_the_gradient_of_the_expected_reward() -> None:
         draws = 1 - torch.tensor([[[1.0, *decisions]]])  # 0 is below every probability, 1 below none
         policy, output = drawn(model, batch, draws=draws)
         assert int(output.lengths[0, 1]) == 1 + int(sum(decisions))
-        losses = cross_entropies(output.logits[None], labels)
+        losses = functional.cross_entropy(output.logits, labels, reduction="none")[None]
         rewards.append(reward(losses, policy.kept(torch.tensor([4]))[:, None], alpha=alpha))
         nll.append(policy.nll)
     reward_of, nll_of = torch.cat(rewards)[:, 0], torch.stack(nll)[:, 0]  # (8,) each
@@ -174,16 +172,6 @@ def test_rewards_by_hand() -> None:
     torch.testing.assert_close(rewards, torch.tensor([[-1.8], [-4.8]]))
     nll = torch.tensor([[0.2], [0.6]], requires_grad=True)
     torch.testing.assert_close(policy_loss(rewards, nll), torch.tensor((1.5 * 0.2 - 1.5 * 0.6) / 2))
-    logits, teacher = torch.randn(2, 3, 4), torch.randn(3, 4)
-    labels = torch.tensor([0, 3, 1])
-    for k in range(2):
-        torch.testing.assert_close(
-            cross_entropies(logits, labels)[k], functional.cross_entropy(logits[k], labels, reduction="none")
-        )
-    own = soft_cross_entropy(logits, teacher.expand_as(logits), temperature=2.0)
-    torch.testing.assert_close(
-        own[1], functional.cross_entropy(logits[1] / 2, (teacher / 2).softmax(-1), reduction="none")
-    )
 
 
 @pytest.mark.parametrize("family", sorted(CLASSIFIERS))
