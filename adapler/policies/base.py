@@ -31,20 +31,12 @@ Fades = Literal["attention", "feed_forward", "output"]
 
 @dataclass(frozen=True)
 class LayerView:
-    """The input of a policy's decision in a layer.
+    """The input of a policy's decision in a layer."""
 
-    Attributes:
-        index: of the layer, from 0.
-        hidden: (T, D) the tokens' states: at the layer's input, or after its attention for a policy "between".
-        row: where the sequences begin and end, and where their tokens stood in the input.
-        received: the attention that each token got in this layer, as far as the policy reads it; None for a policy
-            that decides before it.
-    """
-
-    index: int
-    hidden: Tensor
+    index: int  # of the layer, from 0
+    hidden: Tensor  # (T, D) states at the layer's input, or after its attention for a policy "between"
     row: PackedRow
-    received: Received | None = None
+    received: Received | None = None  # the attention that each token got in this layer; None before it
 
     @property
     def attention(self) -> Received:
@@ -112,21 +104,16 @@ class Policy(nn.Module, ABC):
 
     @abstractmethod
     def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
-        """(B,) the lowest score that stays in each sequence, from scores (T,).
-
-        `scale` is above 0 (at 0 nothing is dropped, and this is not called); below 1 the bar is lower and more tokens
-        stay, above 1 it is higher.
-        """
+        """(B,) the lowest score that stays in each sequence, from scores (T,); it grows with `scale`, which is above 0
+        (at 0 nothing is dropped, and this is not called)."""
 
     def gate(self, view: LayerView, scores: Tensor) -> Tensor:
         """(T,) in [0, 1], differentiable: how much of each token is there after the decision, in soft training."""
         raise ArgumentError(f"policy: {self.name!r} has no soft removal; it trains with tokens really removed")
 
     def soft(self, backbone: Any, **inputs: Any) -> Any:
-        """Soft removal, the differentiable forward pass of training: an AdapLeROutput. Default: `gate`s.
-
-        The backbone is the plain classifier; the inputs are those of `hard_pass`, and of `soft_options` what is given.
-        """
+        """Soft removal, the differentiable forward pass of training: an AdapLeROutput. Default: `gate`s. The inputs are
+        those of `hard_pass`, and the `soft_options`."""
         from adapler.passes import gated_pass
 
         return gated_pass(backbone, self, **inputs)
@@ -218,13 +205,9 @@ def selection_value(
 ) -> float:
     """A number whose maximum over the evaluated points (epochs, or steps) is the selection rule.
 
-    Without a target: among the points whose validation score is at most `max_drop` below the fine-tuned model's, the
-    one with the highest FLOPs speedup. When none qualifies, the one with the best score, of equal ones the fastest.
-
-    With a target: among the points whose speedup is within 10 % of it, the one with the best score, of equal ones
-    the fastest. When none qualifies, the one whose speedup is nearest to it.
-
-    A point that qualifies has a value above 1, another one a value of at most 1.
+    Without a target: of the points at most `max_drop` below the fine-tuned model, the one with the highest FLOPs
+    speedup; else the best score, of equal ones the fastest. With a target: of the points within 10 % of it, the best
+    score, of equal ones the fastest; else the nearest speedup. What qualifies has a value above 1.
     """
     if target is not None:
         return 1 + score + 1e-9 * gain if is_near(gain, target) else min(gain / target, target / gain)
@@ -254,10 +237,7 @@ class Stage:
         return "policy" if parameter.startswith("policy.") else "backbone"
 
     def rows(self, model: Any, training: Training) -> Any:
-        """The training rows, read once before the first step (again after an interruption).
-
-        What is prepared for each token comes as a column `targets` of lists, (n,) or (K, n) for each row.
-        """
+        """The training rows; what is prepared for each token is a column `targets` of lists, (n,) or (K, n) a row."""
         return training.prepared.encoded["train"]
 
     def losses(self, step: Step) -> dict[str, Tensor]:
@@ -276,7 +256,7 @@ class Stage:
         """After each optimiser step, such as to keep parameters in their bounds."""
 
     def numbers(self, model: Any) -> dict[str, Any]:
-        """Further entries in the record of an evaluated checkpoint, besides score, speedup and lengths; JSON-ready."""
+        """Further entries in the record of an evaluated checkpoint; JSON-ready."""
         return {}
 
     def logged(self) -> dict[str, float]:
@@ -344,14 +324,9 @@ class Training:
     def __init__(
         self, prepared: Any, config: Any, options: Any, *, start: str | Path, load_teacher: Callable[[], Any]
     ) -> None:
-        """
-        Args:
-            prepared: the task, see `adapler.training.data.Prepared`.
-            config: of the command, see `adapler.training.config.PolicyConfig`.
-            options: the policy's `Settings`, with defaults filled in.
-            start: where the model starts: a fine-tuned classifier or a pre-trained encoder, hub name or folder.
-            load_teacher: loads the fine-tuned classifier, on its device, frozen, ready for `plain_pass`.
-        """
+        """Of a task (`adapler.training.data.Prepared`) with a command's `PolicyConfig` and the policy's `Settings`;
+        `start` is a fine-tuned classifier or a pre-trained encoder, and `load_teacher` loads the fine-tuned classifier,
+        on its device, frozen, ready for `plain_pass`."""
         self.prepared, self.config, self.options = prepared, config, options
         self.start, self.load_teacher = start, load_teacher
 

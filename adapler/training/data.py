@@ -42,18 +42,13 @@ from adapler.training.records import model_checksum
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task that is ready for a model: its rows as token ids.
-
-    Attributes:
-        encoding: how they were encoded (JSON-ready).
-        predicted: the splits whose labels are a classifier's predictions.
-    """
+    """A task that is ready for a model: its rows as token ids."""
 
     task: Task
     tokenizer: Any
     encoded: datasets.DatasetDict
-    encoding: dict[str, Any]
-    predicted: tuple[str, ...] = ()
+    encoding: dict[str, Any]  # how they were encoded (JSON-ready)
+    predicted: tuple[str, ...] = ()  # the splits whose labels are a classifier's predictions
 
     def metric(self, split: str) -> str:
         """The score on a split: the task's metric, or "agreement" where labels are predictions."""
@@ -95,20 +90,11 @@ def prepare(
     """Load a task and encode it with a model's tokenizer, for its positions and in its label order.
 
     Args:
-        options: the task, and what becomes of long texts.
-        model: hub name or folder.
-        splits: which to encode.
         seed: of the rows that `limit` draws, and of a validation split that is drawn from train.
         optional: further splits, encoded when the task has them.
         unlabelled: whether rows without labels are allowed, see `with_predicted_labels`.
-        workers: processes that tokenise a large data set (0: this one).
         held_out: how a validation split is drawn from train where the options do not say it.
         alone: see `load_task`.
-
-    Raises:
-        ArgumentError: a split that the task does not have, a length that the model cannot read, or a kind of model
-            that is not supported.
-        DataError, CheckpointError: from the readers.
     """
     if options.stride is not None and "windows" not in (options.long_documents, options.train_documents):
         raise ArgumentError("--stride: is of windows; --long-documents windows or --train-documents windows makes them")
@@ -160,10 +146,6 @@ def prepare_trained(options: TaskOptions, model: str | Path, *, split: str, seed
 
     Returns:
         The task with that split, and one line that says which part of a long text is read, and why.
-
-    Raises:
-        ArgumentError: the split has no labels; or single texts and the model learned from pairs, or the reverse; or it
-            is the test split of a file that the model learned from. Also see `prepare`.
     """
     how = choose_encoding(
         recorded_encoding(model),
@@ -299,12 +281,8 @@ def load_targets(folder: str | Path) -> datasets.Dataset:
 def add_targets(
     rows: datasets.Dataset, targets: datasets.Dataset, *, labels: Sequence[str] = (), layers: int | None = None
 ) -> datasets.Dataset:
-    """Join targets to encoded rows by id, never by row order; `labels` as of `compute_targets`.
-
-    Raises:
-        ArgumentError: they are of more or fewer layers.
-        DataError: a row without a target, or with one that was made of other tokens or another label.
-    """
+    """Join targets to encoded rows by id, never by row order; `labels` as of `compute_targets`. Targets of other
+    layers, tokens or labels are refused."""
     first = targets["targets"][0]
     if layers and isinstance(first[0], list) and len(first) != layers:
         raise ArgumentError(f"--targets: of {len(first)} layers, the model has {layers}")

@@ -117,14 +117,8 @@ def _trainer(
     keep: int | None = None,
     **how: Any,
 ) -> StageTrainer:
-    """The trainer of a stage in a folder, which is marked as begun.
-
-    Args:
-        model, stage, rows: see `StageTrainer`, as for `how`.
-        options: with the epochs and the learning rate of the stage.
-        config: of the stage, see `is_finished`.
-        keep: how many checkpoints stay; default: all.
-    """
+    """The trainer of a stage in a folder, which is marked as begun with `config`, see `is_finished`; `options` have the
+    stage's epochs and learning rate, and `keep` checkpoints stay (default: all)."""
     if options.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise ArgumentError(f"--gradient-checkpointing: transformers' {model.config.model_type} has none")
     _say(f"note: {describe_dtype(options.precision, choose_device(options.device))}\n{stage.name} into {folder}")
@@ -162,10 +156,6 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
 
     An encoder's head is new, a fine-tuned classifier's only with reinit_head "yes". With `eval_steps` there may be many
     points, so only the weights of the `kept` best ones stay.
-
-    Raises:
-        ArgumentError: the folder holds another run.
-        TrainingError: a loss is not finite.
     """
     options, output, metric = config.optimisation, Path(config.output), prepared.metric("validation")
     join_processes(choose_device(options.device))
@@ -228,10 +218,7 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
 
 def best_epochs(finetuned: Path, *, most: int = BEST) -> list[Path]:
     """Folders of the best fine-tuning epochs by validation score, at most `most`; of equal ones, the earlier.
-
-    Raises:
-        CheckpointError: their weights are gone or, by steps, were not kept.
-    """
+    CheckpointError where their weights are gone or, by steps, were not kept."""
     record = records.read_record(finetuned)
     if record.get("command") != "finetune":
         raise CheckpointError(f"{finetuned}/run.json: a record of {record.get('command')!r}, not of 'finetune'")
@@ -304,17 +291,9 @@ class Start:
 def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Start, output: Path) -> Training:
     """Train one point of a policy, its stages one after the other; `output` gets the last one's model.
 
-    Args:
-        prepared: the task, with train and validation.
-        config: of the command; each stage has its own number of epochs.
-        options: of the policy's training, see `Training.Settings`; one value of the budget.
-        start: models and score.
-        output: folder. In its run.json `epochs` has the evaluated points of the last stage, `selected` the one that was
-            kept, each with the precision that it was computed in; `validation` is the selected one in float32.
-
-    Raises:
-        ArgumentError: the folder holds another run, or options that the start does not have.
-        TrainingError: a loss or a gradient is not finite.
+    `options` are the policy's (`Training.Settings`), with one value of the budget. In run.json `epochs` has the
+    evaluated points of the last stage, `selected` the one that was kept, each with the precision that it was computed
+    in; `validation` is the selected one in float32.
     """
     policy, optimisation, max_drop = config.policy, config.optimisation, config.max_drop
     join_processes(choose_device(optimisation.device))
@@ -566,11 +545,8 @@ def run(config: RunConfig) -> pd.DataFrame:
     In several processes, all of them train and the main one does the rest.
 
     Returns:
-        The trade-off: a row for each point, with scores and speedups on validation and, where the task has it, test, in
-        float32, and the model's folder; also in `tradeoff.csv`. Without rows in processes other than the main one.
-
-    Raises:
-        ArgumentError, DataError, CheckpointError, TrainingError: see the stages.
+        The trade-off, also in `tradeoff.csv`: a row for each point, with scores and speedups on validation and, where
+        the task has it, test, in float32, and the model's folder. Without rows in processes other than the main one.
     """
     options, output, kind = config.optimisation, Path(config.output), training_class(config.policy)
     execution = Execution(device=options.device, precision=options.precision, seed=options.seed)

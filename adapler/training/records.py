@@ -70,10 +70,8 @@ def model_name(name_or_path: str | Path) -> str:
 
 
 def model_checksum(name_or_path: str | Path) -> str | None:
-    """sha256 over the names and contents of the weight files of a folder or of a hub's model, which is fetched.
-
-    None when there are no weights in one safetensors file; loading such a model fails with its own message.
-    """
+    """sha256 over the names and contents of the weight files of a folder or of a hub's model, which is fetched; None
+    where there are none."""
     from transformers.utils import cached_file
 
     folder = Path(name_or_path)
@@ -90,12 +88,8 @@ def model_checksum(name_or_path: str | Path) -> str | None:
 
 
 def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a stage has finished in a folder with this configuration: options, data and models.
-
-    Raises:
-        ArgumentError: another stage finished there, or trains there and has a checkpoint; names the first value that
-            differs. Or the folder holds something else.
-    """
+    """Whether a stage has finished in a folder with this configuration: options, data and models. ArgumentError where
+    another one finished there, or trains there and has a checkpoint, by the first value that differs."""
     found: Any = _state(folder, _plain(config)) if is_main() else None
     state = from_main(found)
     if isinstance(state, str):
@@ -104,8 +98,7 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
 
 
 def begin(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write started.json: what trains in this folder from now on. The number of processes counts too: with another one
-    a step has another batch."""
+    """Write started.json; the number of processes counts too: with another one a step has another batch."""
     if is_main():
         folder.mkdir(parents=True, exist_ok=True)
         _mark(folder / STARTED, {**config, "processes": processes()})

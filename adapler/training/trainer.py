@@ -33,43 +33,23 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from adapler import flops
-from adapler.errors import ArgumentError, TrainingError
+from adapler.errors import TrainingError
 from adapler.evaluation import score_by_example
 from adapler.inference import InferenceClassifier, Predictions, end_autocast, predict_rows
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step
 from adapler.system import GROUP_TIMEOUT, choose_device, from_main, is_main, wait_for_everyone
+from adapler.text import INPUTS
 from adapler.training.config import Optimisation
 
 STATE = "stage.json"  # in a checkpoint: seconds so far, and the stage's own state
 LIVE_WEIGHTS = "live.safetensors"  # in a checkpoint, whose model.safetensors holds the average
 
 
-class StageArguments(TrainingArguments):  # type: ignore[misc]
-    """TrainingArguments of a process that trains on one device.
-
-    transformers would wrap the model in `nn.DataParallel` when a process without a launcher sees several GPUs. That
-    splits per-layer tensors over the GPUs as if they were batches, so one GPU is used.
-    """
-
-    @property
-    def n_gpu(self) -> int:
-        found: int = super().n_gpu
-        if found > 1:
-            print(f"note: one of {found} GPUs is used; `torchrun --nproc-per-node {found} -m adapler ...` uses all")
-            self._n_gpu = found = 1
-        return found
-
-
-def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> StageArguments:
-    """TrainingArguments: an evaluation and a checkpoint after every epoch, or `eval_steps` steps, and at the end.
-
-    Raises:
-        ArgumentError: a device that cannot be had.
-    """
+def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> TrainingArguments:
+    """TrainingArguments: an evaluation and a checkpoint after every epoch, or `eval_steps` steps, and at the end."""
     strategy = "epoch" if options.eval_steps is None else "steps"
     if options.report_to == "tensorboard":  # otherwise within `folder`, which does not stay
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder.parent / "tensorboard"))
@@ -77,7 +57,7 @@ def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> StageA
     new = "activation_checkpointing"
     name = new if new in TrainingArguments.__dataclass_fields__ else "gradient_checkpointing"
     kind = {name: True, f"{name}_kwargs": {"use_reentrant": False}} if options.gradient_checkpointing else {}
-    return StageArguments(
+    made = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=options.epochs,
         max_steps=options.max_steps or -1,
@@ -107,18 +87,21 @@ def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> StageA
         report_to=options.report_to,
         **{**kind, **extra},
     )
+    if (found := made.n_gpu) > 1:  # nn.DataParallel would split per-layer tensors over GPUs as if they were batches
+        print(f"note: one of {found} GPUs is used; `torchrun --nproc-per-node {found} -m adapler ...` uses all")
+        made._n_gpu = 1
+    return made
 
 
 class PaddingCollator:
-    """Pads the rows of a batch on the right: input_ids, attention_mask and perhaps token_type_ids (B, N), labels (B,),
-    and targets (B, N) with zeros at padding, or (B, K, N) where a row has K of them. Other columns are left out."""
+    """Pads the rows of a batch on the right: inputs (B, N), labels (B,), and targets (B, N) with zeros at padding, or
+    (B, K, N) where a row has K of them. Other columns are left out."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
 
     def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, Tensor]:
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        inputs = [{name: row[name] for name in names if name in row} for row in rows]
+        inputs = [{name: row[name] for name in INPUTS if name in row} for row in rows]
         batch = dict(self.tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
@@ -133,9 +116,8 @@ class PaddingCollator:
 class WeightAverage(TrainerCallback):  # type: ignore[misc]
     """A running average of the weights that train: mean <- d mean + (1 - d) weights, d = min(decay, t / (t + 9)).
 
-    Gradients through soft removal are noisy, and accuracy jumps by points from one epoch to the next, which an
-    exponential moving average (Polyak and Juditsky, 1992) takes out. The ramp keeps the first weights from counting for
-    hundreds of steps: step 1 weighs .9, step 100 .08.
+    An exponential moving average (Polyak and Juditsky, 1992) against the noise of gradients through soft removal. The
+    ramp keeps the first weights from counting for hundreds of steps.
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
@@ -198,24 +180,19 @@ class _Guard(TrainerCallback):  # type: ignore[misc]
 
 
 class StageTrainer(Trainer):  # type: ignore[misc]
-    """transformers.Trainer of one stage of a policy.
+    """transformers.Trainer of one stage of a policy, for an AdapLeRForSequenceClassification or a plain classifier.
 
     Args:
-        model: what trains: an AdapLeRForSequenceClassification or a plain classifier.
-        args: of `stage_arguments`.
-        stage: see `Stage`; the training set has `targets` where it needs them.
-        metric: "accuracy", "f1" or "agreement".
         reference, max_drop: validation score of the fine-tuned classifier, and how far below it a point may be and
             still qualify; without it no point does.
         speedup: (model, true lengths (B,), lengths (B, L)) -> speedup in FLOPs; default: see `flops.speedup`.
         teacher: the fine-tuned classifier, for a stage that distils.
-        kwargs: as of transformers.Trainer.
     """
 
     def __init__(
         self,
         model: Any,
-        args: StageArguments,
+        args: TrainingArguments,
         *,
         stage: Stage,
         metric: str = "accuracy",
@@ -228,8 +205,6 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self.stage, self.core, self.teacher = stage, model, teacher
         self.metric, self.reference, self.max_drop = metric, reference, max_drop
         self.speedup = speedup or (lambda model, *lengths: flops.speedup(model.config, *lengths))
-        if stage.distils and teacher is None:
-            raise ArgumentError("teacher: this stage needs a fine-tuned classifier to distil from")
         for name, parameter in model.named_parameters():
             if stage.rates.get(stage.group_of(name)) is None:
                 parameter.requires_grad_(False)
@@ -376,7 +351,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             broken = [name for name, parameter in self.core.named_parameters() if not parameter.isfinite().all()]
             where = f"parameter {broken[0]} is not finite" if broken else "all parameters are finite"
             step, epoch = self.state.global_step + 1, self.state.epoch or 0
-            last = get_last_checkpoint(self.args.output_dir) if Path(self.args.output_dir).is_dir() else None
+            last = last_checkpoint(Path(self.args.output_dir))
             raise TrainingError(
                 f"training stopped at step {step} of stage {self.stage.name!r}, epoch {epoch:.2f}: {bad}; {where}; "
                 + ("no checkpoint was written yet" if last is None else f"the last checkpoint is {last}")
@@ -397,12 +372,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Score, speedup, mean lengths and selection value of the validation rows, in hard mode.
 
-        Training computes under autocast where `bf16` is set. Autocast converts the weights in each call, and what it
-        rounds is not what inference rounds. So an evaluation makes a copy of the weights, or of their average, in the
-        dtype of inference. The main process computes it, while the others wait.
-
-        Raises:
-            TrainingError: the loss is not finite.
+        The autocast of training rounds otherwise than inference does, so an evaluation makes a copy of the weights, or
+        of their average, in the dtype of inference. The main process computes it, while the others wait.
         """
         torch.empty((), dtype=torch.int64).random_()  # as a data loader does: published runs went on with such draws
         metrics = None
@@ -492,8 +463,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
 def _state_in(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / STATE
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def last_checkpoint(folder: Path) -> str | None:
