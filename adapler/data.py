@@ -68,30 +68,17 @@ class Task:
 
     GLUE has no labelled test split: its validation split is "test" here, and a seeded, stratified part of train
     (10 %, at most 2000 rows) is "validation". Such a part is also held out where a task has no validation split.
-
-    Attributes:
-        name: of the task.
-        labels: names of the classes, in the order of their indices.
-        dataset: the splits that exist, of "train", "validation", "test". Every row has `id` (unique in its split),
-            the `columns`, and `label` (a ClassLabel of `labels`).
-        columns: what a model reads. ("words",): a list of words; ("words", "query"): a list of words, and a query
-            as plain text, which may be empty; ("text_a",) or ("text_a", "text_b"): plain text.
-        metric: "accuracy", or "f1" of label 1.
-        max_length: default length of an input, in tokens.
-        checksum: sha256 over the rows, or the corpus' own for ERASER.
-        notes: what a report should tell about the splits, a line each.
-        unlabelled: splits whose rows have no label; theirs is NO_LABEL.
     """
 
     name: str
-    labels: tuple[str, ...]
-    dataset: DatasetDict
-    columns: tuple[str, ...]
-    metric: str
-    max_length: int
-    checksum: str
-    notes: tuple[str, ...] = ()
-    unlabelled: tuple[str, ...] = ()
+    labels: tuple[str, ...]  # names of the classes, in the order of their indices
+    dataset: DatasetDict  # train, validation, test; a row has id, the columns, and label
+    columns: tuple[str, ...]  # ("words",), ("words", "query"), ("text_a",) or ("text_a", "text_b")
+    metric: str  # "accuracy", or "f1" of label 1
+    max_length: int  # default length of an input, in tokens
+    checksum: str  # sha256 over the rows, or the corpus' own for ERASER
+    notes: tuple[str, ...] = ()  # what a report should tell about the splits
+    unlabelled: tuple[str, ...] = ()  # splits whose rows have no label; theirs is NO_LABEL
 
     @property
     def is_split_into_words(self) -> bool:
@@ -101,17 +88,11 @@ class Task:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Settings for holding out a validation split from the training rows.
+    """Settings for holding out a validation split from the training rows."""
 
-    Attributes:
-        share: of the rows; None: 10 %, at most 2000 rows.
-        seed: of the draw.
-        optional: whether a task with a validation split of its own may keep it, where a share is given.
-    """
-
-    share: float | None = None
+    share: float | None = None  # of the rows; None: 10 %, at most 2000 rows
     seed: int = 0
-    optional: bool = False
+    optional: bool = False  # whether a task with a validation split of its own may keep it, where a share is given
 
     def rows_of(self, total: int) -> int:
         """Number of rows to hold out of `total`, at least one."""
@@ -129,22 +110,16 @@ def load_task(
     how: HoldOut | None = None,
     alone: str | None = None,
 ) -> Task:
-    """Load a task.
+    """Load a task: one of TASKS, or a path (./NAME of a folder that is called like a task).
 
     Args:
-        name_or_path: one of TASKS, or a path: an ERASER corpus (folder or archive), a folder with train.jsonl (.csv,
-            .tsv, .parquet), or a single such file. A folder that is called like a task is reached as ./NAME.
-        data_dir: for a name of TASKS: the folder that holds DATA_DIR/NAME. Without it, "movies" lies in data/eraser,
+        data_dir: of a name of TASKS, the folder that holds DATA_DIR/NAME. Without it, "movies" lies in data/eraser,
             and the others come from the hub.
         labels: names of a classifier's classes, for rows without labels and for a split that is read alone; None: rows
             without labels are an error.
         how: how a validation split is drawn from train where the task has none.
         alone: of your own files: the split to read, whole, if there are no training rows; all rows of a single file
             are this split.
-
-    Raises:
-        ArgumentError: a share is given and the task has a validation split, or `data_dir` with a path.
-        DataError: nothing is there, or what is there cannot be used; names the file and the line.
     """
     name = os.fspath(name_or_path)
     if name in HUB_TASKS and data_dir is None:
@@ -174,11 +149,8 @@ def load_task(
 
 
 def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
-    """An ERASER corpus as a task, without its rationales (read the corpus itself for those).
-
-    Rows have `words`, and `query` where the queries of the corpus differ: then the label cannot be told from the
-    document alone, and the analysis shows the query to the model too. Without val, a part of train is held out.
-    """
+    """An ERASER corpus as a task, without its rationales. Rows have `words`, and `query` where queries differ: then the
+    label cannot be told from the document alone."""
     columns = ("words", "query") if queries_differ(corpus) else ("words",)
     tables = {}
     for split, examples in corpus.splits.items():
@@ -281,9 +253,7 @@ def read_meta(path: Path) -> _Meta:
 
 
 def _read_split(path: Path, split: str) -> list[dict[str, Any]]:
-    """Each row's id, text columns, label as written, and place for messages. All is checked but the label: which
-    labels exist is known only at the end.
-    """
+    """Each row's id, text columns, label as written, and place for messages; all but the label is checked."""
     rows: list[dict[str, Any]] = []
     ids: set[str] = set()
     for _, place, fields in read_rows(path):
@@ -310,8 +280,7 @@ def _read_split(path: Path, split: str) -> list[dict[str, Any]]:
 def _load_files(
     files: Mapping[str, Path], name: str, given: Sequence[str] | None, how: HoldOut | None, alone: str | None
 ) -> Task:
-    """The task in the files of each split; the other arguments are those of `load_task`. Of a split that is read
-    `alone` nothing is held out, and it may lack some of the labels."""
+    """The task in the files of each split; of one that is read `alone` nothing is held out, and it may lack labels."""
     main = files.get("train") or next(iter(files.values()))
     meta_path = main.parent / "meta.json"
     meta = read_meta(meta_path)
@@ -392,11 +361,7 @@ def _number_labels(rows: Sequence[dict[str, Any]], names: tuple[str, ...], *, op
 
 def in_label_order(task: Task, names: Sequence[str]) -> Task:
     """The task with its labels numbered as a classifier numbers them, which calls them `names`; see `match_labels`.
-
-    Raises:
-        DataError: a label that the classifier does not have; the metric is f1 of label 1, and label 1 would become
-            another one.
-    """
+    DataError where it lacks one, or f1 would become that of another label."""
     if len(names) != len(task.labels):  # the caller says what it needs of the number of labels
         return task
     indices = match_labels(task.labels, names)
@@ -487,8 +452,7 @@ def hold_out(labels: Sequence[int] | NDArray[np.int64], how: HoldOut) -> NDArray
 
 def default_max_length(name: str, rows: Dataset, *, columns: tuple[str, ...]) -> int:
     """The paper's length for its tasks (subsets such as qnli_dev too), 512 for documents of words, otherwise 1.3
-    wordpieces for each word of the rows' 95th percentile, rounded up to a multiple of 32, at most 512.
-    """
+    wordpieces for each word of the rows' 95th percentile, rounded up to a multiple of 32, at most 512."""
     for known, length in _MAX_LENGTHS.items():
         if name == known or name.startswith(f"{known}_"):
             return length

@@ -52,18 +52,14 @@ class EraserExample:
     """One annotated document.
 
     Attributes:
-        id: annotation id, unique in its split.
-        words: words of the document; docs.jsonl may have empty ones.
-        label: name of the class.
+        words: of the document; docs.jsonl may have empty ones.
         spans: half-open word ranges of the rationale: sorted, disjoint, not touching. Empty without evidence.
-        query: question that the label answers, plain text.
         documents: id and number of words of each document that `words` joins, in order; empty for one document with the
             example's own id.
         evidences: (document id, start, end) of every annotation as in the file; ranges may touch, overlap, repeat or be
             empty, and ERASER's own scorer counts them so. None if the source has no such list.
         annotators: spans of each annotator, if the source tells them apart.
-        places: index in the source of each of them, if some annotators in between did not annotate the text;
-            empty: 0, 1, 2, ...
+        places: index in the source of each of them, if some in between did not annotate the text; empty: 0, 1, 2, ...
         annotated: False if nobody whose marks count annotated the text; then an empty `spans` says nothing.
         misquoted: description of each evidence whose quoted text differs from the words of its range.
     """
@@ -90,33 +86,18 @@ class EraserExample:
 
 @dataclass(frozen=True)
 class EraserCorpus:
-    """A corpus in memory.
+    """A corpus in memory."""
 
-    Attributes:
-        name: of its folder or archive.
-        source: path that it was read from.
-        checksum: sha256 over the examples. A folder and an archive of one corpus share it; docs/ and docs.jsonl share
-            it unless a space is doubled or a line blank.
-        labels: names, sorted (NEG, POS).
-        splits: examples by split; keys are those of train, val, test that exist, in that order.
-        annotators: which of several annotators' words count: majority, union, an annotator's index; auto: as the source
-            says.
-    """
-
-    name: str
-    source: str
-    checksum: str
-    labels: tuple[str, ...]
-    splits: dict[str, tuple[EraserExample, ...]]
-    annotators: str = field(default="auto", compare=False)
+    name: str  # of its folder or archive
+    source: str  # path that it was read from
+    checksum: str  # sha256 over the examples, the same of a folder and an archive
+    labels: tuple[str, ...]  # names, sorted (NEG, POS)
+    splits: dict[str, tuple[EraserExample, ...]]  # those of train, val, test that exist, in that order
+    annotators: str = field(default="auto", compare=False)  # whose words count: majority, union, an index; auto
 
 
 def queries_differ(corpus: EraserCorpus) -> bool:
-    """Whether two examples of a corpus have different queries.
-
-    A query that is the same everywhere ("What is the sentiment of this review?") is not shown to a model. Where queries
-    differ, as in MultiRC and BoolQ, the label depends on them.
-    """
+    """Whether two examples have different queries; one that is the same everywhere is not shown to a model."""
     return len({example.query for examples in corpus.splits.values() for example in examples}) > 1
 
 
@@ -168,11 +149,8 @@ class _Row(BaseModel, coerce_numbers_to_str=True):
 
 
 def read_corpus(path: str | os.PathLike[str]) -> EraserCorpus:
-    """Read a folder in ERASER layout, a folder that holds exactly one such folder, or a tar archive of one.
-
-    Raises:
-        DataError: something is missing, malformed, out of range or ambiguous; names file and line.
-    """
+    """Read a folder in ERASER layout, a folder that holds exactly one such folder, or a tar archive of one. DataError
+    names the file and the line of what is missing, malformed, out of range or ambiguous."""
     path = Path(path)
     if path.is_dir():
         root = _find_root(path)
@@ -247,9 +225,8 @@ def _text(path: Path) -> str:
 
 
 def _documents(root: Path) -> dict[str, tuple[str, ...]]:
-    """Words by document id. docs.jsonl goes first, as in ERASER's own reader. In docs/ lines end at "\\n", "\\r" or
-    both and are split at single spaces, and empty words go; a tab or a no-break space inside a line splits nothing.
-    """
+    """Words by document id. docs.jsonl goes first, as in ERASER's own reader. In docs/ lines are split at single
+    spaces, and empty words go."""
     path, folder = root / "docs.jsonl", root / "docs"
     if path.is_file():
         documents: dict[str, tuple[str, ...]] = {}
@@ -352,15 +329,8 @@ def install_movies(
     url: str = OFFICIAL,
     expected_sha256: str | None = None,
 ) -> Path:
-    """Check an archive of the ERASER Movie Reviews, and install it as TARGET/movies, whole or not at all.
-
-    The archive is a file at hand or, by default, the download. TARGET/movies/SOURCE.json records source, size and
-    sha256. An earlier TARGET/movies is replaced.
-
-    Raises:
-        DataError: the download fails or is cut short, another sha256 than expected, or no valid corpus.
-        ArgumentError: TARGET/movies is something else than a corpus.
-    """
+    """Check an archive of the ERASER Movie Reviews, a file at hand or the download, and install it as TARGET/movies,
+    whole or not at all; SOURCE.json there records source, size and sha256."""
     destination = Path(target) / "movies"
     if destination.is_dir() and any(destination.iterdir()) and not has_documents(destination):
         raise ArgumentError(f"{destination}: exists and is not an ERASER corpus, choose another --target")
@@ -414,12 +384,9 @@ def sizes(split: str, lengths: Sequence[int], labels: Iterable[str], names: Sequ
 
 
 def corpus_statistics(corpus: EraserCorpus) -> list[dict[str, Any]]:
-    """One dict per split, in words of the whole documents.
-
-    `density_mean` is the mean over documents of the share of rationale words, `density_pooled` the share over all their
-    words; both over documents with evidence only, as is `spans_per_document` (spans that touch count as one). None if
-    no document has evidence.
-    """
+    """One dict per split, in words of the whole documents. `density_mean` is the mean over documents of the share of
+    rationale words, `density_pooled` the share over all their words; both, and `spans_per_document`, over documents
+    with evidence only."""
     rows = []
     for split, examples in corpus.splits.items():
         marked = [example.rationale() for example in examples if example.spans]
