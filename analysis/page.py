@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from matplotlib.colors import to_rgb
-from numpy.typing import NDArray
 
 from adapler.options import counted
 from analysis import figures
@@ -77,22 +76,18 @@ def report_page(report: RationaleReport, drawn: Mapping[str, str]) -> str:
     """The whole page. drawn: SVG files by kind of figure; what is not there is drawn."""
     pictures = []
     for kind in figures.kinds(report):
-        if kind in FIGURE_TITLES:
-            title = FIGURE_TITLES[kind]
-            pictures.append((title, _svg(drawn.get(kind) or figures.svg_file(figures.draw(report, kind)), kind, title)))
+        if title := FIGURE_TITLES.get(kind):
+            svg = drawn.get(kind) or figures.svg_file(figures.draw(report, kind))
+            pictures.append((title, _svg(svg, kind, title)))
     comparisons = {}
-    if report.reference is not None:
-        for metric in report.main_metrics():
-            frame = report.comparisons(report.reference, metric)
-            comparisons[metric] = frame[frame["n"] > 0].to_dict("records")
+    for metric in report.main_metrics() if report.reference else ():
+        frame = report.comparisons(report.reference, metric)
+        comparisons[metric] = frame[frame["n"] > 0].to_dict("records")
     documents = [document for document in report.examples if document.scores]
-    grids = [
-        (
-            document,
-            [(name, token_rows(document, name, layerwise=report.is_layerwise(name))) for name in _ordered(document)],
-        )
-        for document in documents
-    ]
+    grids = []
+    for document in documents:
+        names = sorted(document.scores, key=main_method(document).__ne__)
+        grids.append((document, [(name, token_rows(document, name, report.is_layerwise(name))) for name in names]))
     return render(
         "report.html",
         report=report,
@@ -118,11 +113,6 @@ def summary_tables(report: RationaleReport) -> str:
     return render("summary.html", report=report, tables=[report.table(name) for name in report.main_metrics()[:2]])
 
 
-def _ordered(document: DocumentScores) -> list[str]:
-    first = main_method(document)
-    return sorted(document.scores, key=lambda name: name != first)
-
-
 def _facts(report: RationaleReport) -> list[tuple[str, str, str]]:
     meta, by_words = report.meta, report.meta.get("tokens") == "words"
     units = "words" if by_words or meta.get("aggregation", "none") != "none" else "tokens"
@@ -133,9 +123,8 @@ def _facts(report: RationaleReport) -> list[tuple[str, str, str]]:
     if meta.get("accuracy") is not None:
         facts.append(("Accuracy", number(meta["accuracy"]), "fine-tuned classifier"))
     if meta.get("adapler_accuracy") is not None:
-        facts.append(
-            ("AdapLeR accuracy", number(meta["adapler_accuracy"]), f"same label on {number(meta['agreement'])}")
-        )
+        same = f"same label on {number(meta['agreement'])}"
+        facts.append(("AdapLeR accuracy", number(meta["adapler_accuracy"]), same))
     if meta.get("speedup") is not None:
         facts.append(("Speedup", f"{meta['speedup']:.2f}×", "fewer FLOPs with AdapLeR"))
     return facts
@@ -152,7 +141,7 @@ def _svg(file: str, name: str, title: str) -> Markup:
 
 
 def token_rows(
-    document: DocumentScores, method: str, *, layerwise: bool, tips: NDArray[np.object_] | None = None
+    document: DocumentScores, method: str, layerwise: bool, tips: Sequence[Sequence[str]] | None = None
 ) -> list[dict[str, Any]]:
     """The text at each layer of one method, for the macro `rows` of tokens.html: runs of tokens that look the same.
 
@@ -161,14 +150,10 @@ def token_rows(
     kept = document.retention if present(document, method) is not None else None
     rows = []
     for layer, line in enumerate(ratios(document, method)):
-        gone = np.zeros(len(document), dtype=bool) if kept is None else ~kept[layer]
-        rows.append(
-            {
-                "name": f"Layer {layer}" if layerwise else "Input",
-                "count": None if kept is None else int(kept[layer].sum()),
-                "parts": list(_parts(document, line, gone, None if tips is None else tips[layer])),
-            }
-        )
+        here = np.ones(len(document), dtype=bool) if kept is None else kept[layer]
+        css = [look(ratio) if there else "x" for ratio, there in zip(line.tolist(), here, strict=True)]
+        row = {"name": f"Layer {layer}" if layerwise else "Input", "count": None if kept is None else int(here.sum())}
+        rows.append(row | {"parts": list(_parts(document, css, None if tips is None else tips[layer]))})
     return rows
 
 
@@ -178,12 +163,9 @@ def explanation_fragment(explained: Explanation) -> str:
     for method in explained.methods.values():
         about = [method.scope, f"target {method.target}" if method.target else "", *method.checks()]
         about.append("signed" if method.signed else "n = tokens present" if method.present is not None else "")
-        tips = None
-        if explained.n <= TIPS:
-            tips = np.array(
-                [[_tip(explained, method, k, i) for i in range(len(row))] for k, row in enumerate(method.scores)]
-            )
-        rows = token_rows(document, method.name, layerwise=method.layerwise, tips=tips)
+        layers = range(len(method.scores)) if explained.n <= TIPS else ()
+        tips = [[_tip(explained, method, layer, token) for token in range(explained.n)] for layer in layers]
+        rows = token_rows(document, method.name, method.layerwise, tips or None)
         blocks.append((method.title, "; ".join(part for part in about if part), rows))
     methods = explained.methods.values()
     return render(
@@ -222,23 +204,16 @@ def look(ratio: float) -> str:
 
 
 def _parts(
-    document: DocumentScores, line: NDArray[np.float64], gone: NDArray[np.bool_], tips: NDArray[np.object_] | None
+    document: DocumentScores, css: Sequence[str], tips: Sequence[str] | None
 ) -> Iterator[tuple[str, bool, list[tuple[str, str, str, str]]]]:
     """(space before, whether in the rationale, its runs: (space before, CSS class, tip, text))."""
-
-    def key(token: int) -> tuple[bool, str, int]:
-        css = "x" if gone[token] else look(float(line[token]))
-        return bool(document.rationale[token]), css, -1 if tips is None else token
-
+    spaces = [" " if starts_word(document.words, token) else "" for token in range(len(document))]
     for gold, part in groupby(range(len(document)), key=lambda token: bool(document.rationale[token])):
-        runs = []
-        for (_, css, _), group in groupby(part, key=key):
-            tokens = list(group)
-            spaces = [" " if starts_word(document.words, token) else "" for token in tokens]
-            text = "".join(
-                space + token_text(document.tokens[token]) for space, token in zip(spaces, tokens, strict=True)
-            )
-            runs.append((spaces[0], css, "" if tips is None else str(tips[tokens[0]]), text[len(spaces[0]) :]))
-        before, *_ = runs[0]
-        runs[0] = ("", *runs[0][1:])
-        yield before, gold, runs
+        start, *_ = tokens = list(part)
+        runs: list[tuple[str, str, str, str]] = []
+        for _, group in groupby(tokens, key=lambda token: (css[token], tips and token)):
+            first, *rest = group
+            text = token_text(document.tokens[first])
+            text += "".join(spaces[token] + token_text(document.tokens[token]) for token in rest)
+            runs.append((spaces[first] if runs else "", css[first], tips[first] if tips else "", text))
+        yield spaces[start], gold, runs

@@ -48,9 +48,8 @@ LONGEST_NAME = 30  # letters of a middle width
 
 def plot_precision_recall(report: RationaleReport, layer: int, ax: Axes, *, methods: Names = None) -> None:
     """Interpolated precision at each recall, mean over documents, one line a method, with its 95 % band (1.96 standard
-    errors at each recall); chance is the curve of `random`, where the report has it: interpolated precision is the
-    best at any higher recall, so chance is above the density."""
-    chosen_layers(layer, (), report.n_layers)
+    errors at each recall); chance is the curve of `random`: interpolated precision is the best at any higher recall, so
+    chance is above the density."""
     for method, look in looks(select(report, methods)).items():
         row_of = layer if report.is_layerwise(method) else 0
         row = report.curves.get(method, np.full((report.n_layers, 1), np.nan))[row_of]
@@ -65,7 +64,7 @@ def plot_precision_recall(report: RationaleReport, layer: int, ax: Axes, *, meth
             ax.fill_between(RECALL_GRID, row - half, row + half, color=look["color"], alpha=0.1, linewidth=0, zorder=1)
     if "random" in report.curves:
         ax.plot(RECALL_GRID, report.curves["random"][layer], **CHANCE, label="Chance")
-    ax.set(xlim=(0, 1), ylim=(0, None), xlabel="Recall", ylabel="Precision")
+    ax.set(xlim=(0, 1), ylim=(0, None), xlabel="Recall")
     ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     ax.set_title(f"Layer {layer}", loc="left")
     short_numbers(ax)
@@ -84,20 +83,16 @@ def precision_recall_figure(
     axes = figure.subplots(1, len(layers), squeeze=False)[0].tolist()
     for ax, layer in zip(axes, layers, strict=True):
         plot_precision_recall(report, layer, ax, methods=methods)
-        if ax is not axes[0]:
-            ax.set_ylabel("")
     top = max(ax.get_ylim()[1] for ax in axes)
     for ax in axes:
-        ax.set_ylim(0, min(top, 1.02))
+        ax.set(ylim=(0, min(top, 1.02)), ylabel="Precision" if ax is axes[0] else "")
     shared_legend(figure, axes)
     return figure
 
 
 def plot_faithfulness(report: RationaleReport, kind: str, layer: int, ax: Axes, *, methods: Names = None) -> None:
-    """Comprehensiveness or sufficiency against the share of tokens that make up the rationale, with its 95 % band."""
+    """Comprehensiveness or sufficiency by share of tokens, with its 95 % band."""
     bins = faithfulness_bins(report, kind)
-    if not bins:
-        raise ArgumentError(f"figure 'faithfulness': the report has no metric {kind}_1, {kind}_5, ...")
     summary = report.summary().set_index(["method", "layer", "metric"])
     for method, look in looks(select(report, methods)).items():
         at = layer if report.is_layerwise(method) else 0
@@ -130,8 +125,8 @@ def faithfulness_layers(report: RationaleReport, methods: Names = None) -> tuple
 def faithfulness_figure(
     report: RationaleReport, *, layers: Sequence[int] | int | None = None, methods: Names = None, style: str = "acl"
 ) -> Figure:
-    """Comprehensiveness and sufficiency by share of tokens, a row of panels for each layer of `layers` (default: the
-    first and the last layer that the report has them for)."""
+    """Comprehensiveness and sufficiency by share of tokens, at `layers`, or at the first and the last layer that the
+    report has them for."""
     kinds = [kind for kind in FAITHFULNESS if faithfulness_bins(report, kind)]
     known = faithfulness_layers(report, methods)
     if not known:
@@ -157,12 +152,8 @@ def plot_correlation(report: RationaleReport, layer: int, ax: Axes, *, methods: 
 
     Each pair stands once, below the diagonal; white is no correlation, blue a positive one, red a negative one. Methods
     without any defined correlation at the layer are left out.
-
-    Raises ArgumentError where fewer than two methods are left.
     """
     matrix, names = _correlations(report, layer, methods)
-    if not names:
-        raise ArgumentError(f"figure 'correlation': no two of the methods have a correlation at layer {layer}")
     shown = np.where(np.tri(len(names), k=-1, dtype=bool), matrix, np.nan)  # each pair once, no method with itself
     image = ax.imshow(shown, cmap="RdBu", vmin=-1, vmax=1)
     titles = _axis_names(report, names)
@@ -190,8 +181,7 @@ def _axis_names(report: RationaleReport, methods: Sequence[str]) -> list[str]:
 
 def _correlations(report: RationaleReport, layer: int, methods: Names) -> tuple[Any, list[str]]:
     if report.correlations is None:
-        raise ArgumentError("figure 'correlation': the report has no correlations")
-    chosen_layers(layer, (), report.n_layers)
+        return None, []
     chosen = [report.methods.index(method) for method in select(report, methods)]
     matrix = report.correlations[layer][np.ix_(chosen, chosen)]
     others = np.where(np.eye(len(chosen), dtype=bool), np.nan, matrix)
@@ -201,8 +191,6 @@ def _correlations(report: RationaleReport, layer: int, methods: Names) -> tuple[
 
 def correlation_layers(report: RationaleReport, methods: Names = None) -> tuple[int, ...]:
     """The layers at which at least two of the methods have a correlation."""
-    if report.correlations is None:
-        return ()
     return tuple(layer for layer in range(report.n_layers) if _correlations(report, layer, methods)[1])
 
 
@@ -218,6 +206,8 @@ def correlation_figure(
     if not known:
         raise ArgumentError("figure 'correlation': the report has no correlations of two of the methods")
     layers = chosen_layers(layers, [known[i] for i in some_layers(len(known), 2)], report.n_layers)
+    if missing := set(layers) - set(known):
+        raise ArgumentError(f"figure 'correlation': no two of the methods have a correlation at layer {min(missing)}")
     titles = _axis_names(report, select(report, methods))
     names, count = max(text_width(title, NAME_SIZE) for title in titles) / 72, len(titles)  # names: inches
     width = venue(style).text

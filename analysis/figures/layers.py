@@ -44,10 +44,10 @@ CHANCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "linestyle": (0, (6
 
 def plot_metric(report: RationaleReport, metric: str, ax: Axes, *, methods: Sequence[str] | str | None = None) -> None:
     """One line a method: the metric's mean by layer with its 95 % band, and chance: the expected AP, 0 for J, and for
-    other metrics the row of `random`, where the report has it.
+    other metrics the row of `random`.
 
-    A method with a meaning at the input only, a human among them, is a marker left of the first layer, with its
-    interval, and a thin line across, to compare the layers with.
+    A method with a meaning at the input only, as a human, is a marker left of the first layer, with its interval, and
+    a thin line across.
     """
     if metric not in report.metrics:
         raise ArgumentError(f"panel {metric!r} is not in the report, which has {', '.join(report.metrics)}")
@@ -92,9 +92,8 @@ def plot_intervals(
 
 
 def _plot_input(ax: Axes, rows: pd.DataFrame, style: dict[str, Any], x: float) -> None:
-    mean, low, high = (float(rows[name].iloc[0]) for name in ("mean", "low", "high"))
-    look = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 0.8}
-    ax.axhline(mean, **look, alpha=0.75, zorder=2)
+    mean, low, high = rows[["mean", "low", "high"]].iloc[0].tolist()
+    ax.axhline(mean, color=style["color"], linestyle=style["linestyle"], linewidth=0.8, alpha=0.75, zorder=2)
     ax.plot([x, x], [low, high], color=style["color"], linewidth=INTERVAL, solid_capstyle="butt", zorder=3)
     ax.plot([x], [mean], clip_on=False, **{**style, "markeredgewidth": 0})
 
@@ -132,9 +131,8 @@ def agreement_figure(
     """Agreement with the human rationales by layer: the paper's figure (AP and FPR), with J = TPR - FPR next to
     them, since selecting nothing has a perfect FPR.
 
-    panels: metrics of the report; default: AP, FPR where 1/n is of the tokens of the input and (if any method drops
-    tokens) of those present at the layer, and J; the first four metrics of a report with one of these at most. One
-    panel of few methods is drawn a column wide.
+    panels: metrics of the report; default: AP, FPR at both n (if any method drops tokens), and J; the first four
+    metrics of a report with one of these at most. One panel of few methods is drawn a column wide.
     """
     if panels is None:
         panels = [metric for metric in PANELS if metric in report.metrics and not report.is_repeated(metric)]
@@ -150,9 +148,8 @@ def agreement_figure(
     n_rows = -(-len(panels) // columns)
     figure = PaperFigure(figsize=(width, 1.95 * n_rows + 0.35), layout="constrained")
     axes = figure.subplots(n_rows, columns, squeeze=False).ravel().tolist()
-    for ax in axes[len(panels) :]:
-        ax.remove()
-    axes = axes[: len(panels)]
+    while len(axes) > len(panels):
+        axes.pop().remove()
     for ax, metric in zip(axes, panels, strict=True):
         plot_metric(report, metric, ax, methods=methods)
     rates = [ax for ax, metric in zip(axes, panels, strict=True) if metric.startswith(("fpr", "tpr"))]

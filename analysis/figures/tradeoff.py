@@ -34,9 +34,6 @@ def read_tradeoff(path: str | Path) -> pd.DataFrame:
     speedup: FLOPs of the plain classifier / FLOPs of AdapLeR.
     reference: the plain classifier's score on the same rows; empty where it is not known.
     task, split, examples: which rows the score is of and how many; each may be missing.
-
-    Raises DataError for a file that cannot be read, that lacks a column, has no rows or scores of two metrics, and for
-    a value that is no number or out of range.
     """
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(("mode", "metric", "task", "split"), str)).dropna(how="all")
@@ -85,10 +82,9 @@ def standard_errors(table: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
-    """Every run and epoch as a point, with its standard error where the number of examples is known.
-
-    The thin steps join the best points of each mode: they are chosen among noisy scores on the rows that they are
-    shown on, so they are not what a new run would reach. Across: the plain classifier's score, and one point below it.
+    """Every run and epoch as a point, with its standard error where the number of examples is known. The thin steps
+    join the best points of each mode, which are chosen on the rows that they are shown on: a new run would not reach
+    them. Across: the plain classifier's score, and one point below it.
     """
     where = _where(table)  # a series for each mode on each task and split: their scores are never joined
     for index, ((mode, on), rows) in enumerate(table.groupby(["mode", where], sort=False)):
