@@ -10,11 +10,6 @@ from adapler.errors import ArgumentError
 from adapler.inference import check_removal
 from adapler.modeling import AdapLeRForSequenceClassification
 
-__all__ = ["AdapLeRPipeline", "register"]
-
-_TASK = "text-classification"
-_OF_FORWARD = ("removal", "threshold_scale")
-
 
 class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # transformers' pipelines carry no types
     """Hands `removal` and `threshold_scale` on to the model; without them, and for other models, it is transformers'
@@ -29,7 +24,7 @@ class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # tran
             for name in ("speedup", "max_drop", "milliseconds", "long_documents", "stride", "token_budget", "dtype"):
                 if name in options:
                     raise ArgumentError(f"{name}: not an option of the pipeline; model.predict takes it")
-            given = {name: options.pop(name) for name in _OF_FORWARD if name in options}
+            given = {name: options.pop(name) for name in ("removal", "threshold_scale") if name in options}
         of_tokenizer, of_model, of_result = super()._sanitize_parameters(**options)
         return of_tokenizer, {**of_model, **given}, of_result
 
@@ -40,12 +35,8 @@ class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # tran
         return self.model(**model_inputs, **given)
 
 
-def register() -> None:
-    """From now on, `pipeline("text-classification")` makes an AdapLeRPipeline, unless it makes another one already."""
-    entry = PIPELINE_REGISTRY.supported_tasks[_TASK]
-    own = f"{TextClassificationPipeline.__module__}.{TextClassificationPipeline.__name__}"
-    if entry["impl"] in (TextClassificationPipeline, own):  # newer versions of transformers have its name there
-        entry["impl"] = AdapLeRPipeline
-
-
-register()
+# From now on `pipeline("text-classification")` makes an AdapLeRPipeline, unless it makes another one already.
+_entry = PIPELINE_REGISTRY.supported_tasks["text-classification"]
+_own = f"{TextClassificationPipeline.__module__}.{TextClassificationPipeline.__name__}"
+if _entry["impl"] in (TextClassificationPipeline, _own):  # newer versions of transformers have its name there
+    _entry["impl"] = AdapLeRPipeline

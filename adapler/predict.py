@@ -418,8 +418,12 @@ def predict_file(options: PredictOptions) -> Counter[str]:
 
     with claimed(options.output):
         classifier = Classifier(options)
-        begin = time.perf_counter()
-        classifier.table = table = Table(options, label_names(classifier.model.config), first[0], _types(options))
+        begin, types = time.perf_counter(), {}
+        if options.input is not None and (options.format or format_of(options.input)) == "parquet":
+            import pyarrow.parquet as pq
+
+            types = {field.name: field.type for field in pq.read_schema(options.input)}
+        classifier.table = table = Table(options, label_names(classifier.model.config), first[0], types)
         if place is not None:
             _begin(place, options)
         tasks = missing(table.suffix)
@@ -448,19 +452,17 @@ def predict_file(options: PredictOptions) -> Counter[str]:
         if place is not None and options.output is not None:
             table.join(names, options.output)
             shutil.rmtree(place)
-    if not options.quiet:
-        for note in (*classifier.notes, *_notes(count, errors)):
-            print(f"note: {note}", file=sys.stderr)
+    notes = [*classifier.notes, *errors[:SHOWN_ERRORS]]
+    if count["bad"]:
+        notes.append(f"{count['bad']} of {count['rows']} rows have no prediction (see `error`)")
+    if count["unread"]:
+        notes.append(
+            f"of {count['unread']} of {count['rows']} rows nothing but [CLS] entered the first layer: their labels do "
+            "not depend on the text; a smaller --threshold-scale or --speedup keeps more"
+        )
+    for note in notes if not options.quiet else ():
+        print(f"note: {note}", file=sys.stderr)
     return _report(options, count, time.perf_counter() - begin)
-
-
-def _types(options: PredictOptions) -> dict[str, Any]:
-    """Arrow types of the columns of a Parquet input."""
-    if options.input is None or (options.format or format_of(options.input)) != "parquet":
-        return {}
-    import pyarrow.parquet as pq
-
-    return {field.name: field.type for field in pq.read_schema(options.input)}
 
 
 def _report(options: PredictOptions, count: Counter[str], seconds: float) -> Counter[str]:
@@ -471,23 +473,14 @@ def _report(options: PredictOptions, count: Counter[str], seconds: float) -> Cou
     return count
 
 
-def _notes(count: Counter[str], errors: Sequence[str]) -> Iterator[str]:
-    yield from errors[:SHOWN_ERRORS]
-    if count["bad"]:
-        yield f"{count['bad']} of {count['rows']} rows have no prediction (see `error`)"
-    if count["unread"]:
-        yield (
-            f"of {count['unread']} of {count['rows']} rows nothing but [CLS] entered the first layer: their labels do "
-            "not depend on the text; a smaller --threshold-scale or --speedup keeps more"
-        )
-
-
 def _begin(place: Path, options: PredictOptions) -> None:
     """Make the folder of shards, or go on in one of the same settings, model and input; ArgumentError names the first
     that differs."""
     free = ("restart", "quiet", "processes", "threads", "strict", "text")
     settings = {name: value for name, value in record(options).items() if name not in free}
-    settings |= {"files of the model": _stamps(options.model), "rows of the input": options.text or None}
+    names = ("*.safetensors", "config.json", "tokenizer.json", "run.json")
+    files = [path for name in names for path in sorted(Path(options.model).glob(name))]  # none of a model of the hub
+    settings |= {"files of the model": [_stamp(path) for path in files], "rows of the input": options.text or None}
     if options.input is not None and options.input.is_file():
         settings["rows of the input"] = _stamp(options.input)
     settings = json.loads(json.dumps(settings))
@@ -506,11 +499,6 @@ def _begin(place: Path, options: PredictOptions) -> None:
     place.mkdir(parents=True)
     with replacing(path) as partial:
         partial.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-
-
-def _stamps(model: str) -> list[Any]:
-    names = ("*.safetensors", "config.json", "tokenizer.json", "run.json")
-    return [_stamp(path) for name in names for path in sorted(Path(model).glob(name))] if Path(model).is_dir() else []
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -121,16 +121,12 @@ def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> in
 
 
 def working_copy(model: Any) -> Any:
-    """The model in evaluation mode, as modules and configuration of its own on the same weights and buffers.
-
-    Hooks of the model are there too. It takes the time of a copy of the module tree, no copy of a tensor but of those
-    that were made in `torch.inference_mode`, through which no gradient goes.
-    """
+    """The model in evaluation mode, as modules and configuration of its own on the same weights and buffers, with its
+    hooks. Of tensors only those are copied that were made in `torch.inference_mode`, through which no gradient goes."""
     shared = {id(tensor): _ordinary(tensor) for tensor in (*model.parameters(), *model.buffers())}
     for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor):
-                shared.setdefault(id(value), _ordinary(value))
+        found = (value for value in vars(module).values() if isinstance(value, Tensor))
+        shared |= {id(value): _ordinary(value) for value in found if id(value) not in shared}
     twin = copy.deepcopy(model, shared).eval()
     if hasattr(twin, "config"):
         twin.config.return_dict = True
@@ -201,10 +197,10 @@ def attention_gradient_maps(
         output = eager_forward(twin, inputs)
         value = (output.logits * weigh(output.logits.detach())).sum()
         gradients = gradients_of(value, output.attentions, model=model, what="attention weights")
-    home = inputs["input_ids"].device
+    home, exact = inputs["input_ids"].device, torch.promote_types(output.logits.dtype, torch.float32)
     with torch.autocast(home.type, enabled=False):
         maps = [
-            (_full(gradient) * _full(attention.detach())).clamp_min(0).mean(1).to(home)
+            (gradient.to(exact) * attention.detach().to(exact)).clamp_min(0).mean(1).to(home)
             for attention, gradient in zip(output.attentions, gradients, strict=True)
         ]
     return maps, output.logits.detach()
@@ -225,10 +221,6 @@ def accumulated(maps: Sequence[Tensor]) -> Tensor:
     relevance = torch.cat(rows[::-1], dim=1)  # (B, L, N)
     relevance[:, :, 0] -= 1.0
     return relevance
-
-
-def _full(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 _SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
