@@ -6,7 +6,7 @@
 4. scores/, scoring.py              every method scores every window, layer by layer (kept on disk)
 5. metrics/                         a unit's scores against its rationale: AP, FPR, ...; faithfulness.py, eraser.py
 6. report.py, figures/, page.py     the frame of all values: means, intervals, tests, tables, figures, pages
-7. one_text.py, explanation.py      the same for one text
+7. explanation.py                   the same for one text
 
     from analysis import rationale_eval
     report = rationale_eval.evaluate(adapler="checkpoints/movies-minilm", data="data/eraser/sample")
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis import rationale_eval
     from analysis.corpus import load_corpus
-    from analysis.one_text import explain
+    from analysis.explanation import explain
     from analysis.report import RationaleReport
 
 __all__ = ["RationaleReport", "explain", "load_corpus", "rationale_eval"]
@@ -31,7 +31,7 @@ __all__ = ["RationaleReport", "explain", "load_corpus", "rationale_eval"]
 # Imported on first use, so that `python -m analysis.scores` does not load what it does not need.
 _WHERE: dict[str, tuple[str, str | None]] = {
     "RationaleReport": ("analysis.report", "RationaleReport"),
-    "explain": ("analysis.one_text", "explain"),
+    "explain": ("analysis.explanation", "explain"),
     "load_corpus": ("analysis.corpus", "load_corpus"),
     "rationale_eval": ("analysis.rationale_eval", None),
 }

@@ -106,7 +106,7 @@ def score(model: Any, tokenizer: Any, document: Document, name: str, *, threshol
     found = explained.methods[chosen.key]
     judged = explained.metrics(metrics=METRICS)
     content = ~explained.window.special
-    selected = found.selected(present=True)
+    selected = found.selected()
     decided = np.any(found.scores != 0, axis=1) | (not found.of_removal)  # (L',)
     return Scored(
         name=name,

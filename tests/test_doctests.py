@@ -10,7 +10,7 @@ import pytest
 from tests.test_layering import ROOT
 
 PACKAGES = ("adapler", "analysis", "app")
-NEEDS_A_MODEL = ("analysis.one_text",)  # see tests/analysis/test_explain.py
+NEEDS_A_MODEL = ("analysis.explanation",)  # see tests/analysis/test_explain.py
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES

@@ -46,9 +46,8 @@ def reference_pages() -> dict[str, str]:
     from adapler.training.config import RunConfig
     from adapler.training.pipeline import run
     from analysis import rationale_eval
-    from analysis.explanation import Explanation
+    from analysis.explanation import Explanation, explain
     from analysis.metrics import plausibility
-    from analysis.one_text import explain
     from analysis.report import RationaleReport, bootstrap_intervals, compare, holm, paired_permutation_test
     from analysis.scores import base, scoring_method
 

@@ -16,7 +16,7 @@ from transformers import BertForSequenceClassification, BertModel
 
 from adapler.contribution import threshold
 from adapler.errors import AdapLeRError, ArgumentError
-from analysis import explain, one_text, rationale_eval
+from analysis import explain, explanation, rationale_eval
 from analysis.corpus import load_corpus
 from analysis.scores import method_names
 from tests.analysis.conftest import BAD, GOOD, tiny_bert
@@ -88,7 +88,7 @@ def test_a_string_is_read_as_the_model_s_own_pipeline_does(classifier: Any, tiny
     e = explain("a dull,tedious film", model=classifier, tokenizer=tiny_tokenizer, methods="attention")
     assert e.window.input_ids.tolist() == tiny_tokenizer("a dull,tedious film")["input_ids"]
     assert e.words == ("a", "dull,tedious", "film") and e.word_ids.tolist() == [-1, 0, 1, 1, 1, 1, 2, -1]
-    assert one_text.word_indices("so  dull", [(0, 2), (2, 8), (4, 6)]) == [0, 1, 1], "a space goes with its word"
+    assert explanation.word_indices("so  dull", [(0, 2), (2, 8), (4, 6)]) == [0, 1, 1], "a space goes with its word"
 
 
 def test_a_long_text_is_cut_and_the_note_says_so(reducer: Any, tiny_tokenizer: Any) -> None:
@@ -201,9 +201,9 @@ def test_the_last_folder_stays_in_memory_until_it_changes(
     adapler_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads = []
-    load = one_text._load
-    monkeypatch.setattr(one_text, "_load", lambda *a, **k: loads.append(a) or load(*a, **k))
-    one_text._last.cache_clear()
+    load = explanation._load
+    monkeypatch.setattr(explanation, "_load", lambda *a, **k: loads.append(a) or load(*a, **k))
+    explanation._last.cache_clear()
 
     def own(model: Any, batch: Any) -> torch.Tensor:
         return batch.attention_mask.float()
@@ -288,7 +288,7 @@ def test_logits_that_are_no_numbers_have_no_label(reducer: Any, tiny_tokenizer: 
 
 
 def test_the_docstring_is_true() -> None:
-    module = one_text
+    module = explanation
     assert doctest.testmod(module, extraglobs={"explain": explain}, raise_on_error=True).attempted == 4
 
 

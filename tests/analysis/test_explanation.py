@@ -134,8 +134,8 @@ def test_scores_of_some_tokens_are_not_taken_for_those_by_which_the_model_drops(
     assert e.kept is not None and not e.kept.all() and e.to_frame()["threshold"].isna().all()
     page = e.to_html()
     assert 'class="x"' not in page and "threshold" not in page
-    assert page.count("not among the tokens scored here") == 2 * e.n_layers
-    bars = e.plot(layer=e.n_layers - 1).axes[0]
+    assert page.count("not among the tokens scored here") == 2 * len(e.kept)
+    bars = e.plot(layer=len(e.kept) - 1).axes[0]
     assert all(bar.get_facecolor()[3] > 0 for bar in bars.patches) and len(bars.lines) == 1, "1/n alone, no cross"
 
 
