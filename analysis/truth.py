@@ -1,19 +1,29 @@
 """Scoring methods judged by truth and by humans, in one table for a classifier: `python -m analysis.truth`.
 
-Truth that nobody annotates, explained in `analysis.metrics.truth`:
-
-    edited         words that a person changed to flip the label (pairs of texts): average precision and recall
-    edited_flipped the same on the pairs for which the classifier changes its mind, too
-    planted        a rare word that decides the label of a classifier trained on it: precision at 1
-    shapley        rank correlation with exact Shapley values, on sentences of at most 10 tokens
+    human           average precision against the words that people marked; human_soft: mean over the annotators (Plank,
+                    2022, https://aclanthology.org/2022.emnlp-main.731)
+    edited          the same against the words that a person changed to flip the label (pairs of texts); with
+                    edited_flipped of the pairs for which the classifier changes its mind, too. The edit need not be the
+                    only one that would flip it.
+    planted         a rare word that decides the label of a classifier trained on it: whether it has the highest score
+                    (planted_first; Bastings et al., 2022, https://aclanthology.org/2022.emnlp-main.64). It looks at one
+                    token.
+    shapley         Spearman's correlation with exact Shapley values of the predicted class's logit, on sentences of at
+                    most 10 tokens, others masked; of scores without a sign with the absolute values. KernelSHAP and
+                    Shapley sampling estimate them, and have to do well (Lundberg and Lee, 2017,
+                    https://arxiv.org/abs/1705.07874)
     random_half, random_all
-                   likeness of the scores when the head and half of the layers, or all, are drawn anew (lower is better)
-    stability      likeness of the scores when the last punctuation mark or a synonym changes
+                    |Spearman's correlation| with the scores of the model whose head and half of the layers, or all, are
+                    drawn anew. LOWER is better: an explanation that stays is not one of this model (Adebayo et al.,
+                    2018, https://arxiv.org/abs/1810.03292). Random scores have about 0.
+    stability       Spearman's correlation of the words' scores with those after another last punctuation mark or a
+                    synonym, where the model predicts the same class (Alvarez-Melis and Jaakkola, 2018,
+                    https://arxiv.org/abs/1806.08049). Scores that do not depend on the model are most stable.
     soft_comprehensiveness_equal, soft_sufficiency_equal
-                   soft metrics in which every method keeps half of the tokens
+                    soft metrics in which every method keeps half of the tokens, see `equal_chances`
 
-beside `human`, the average precision against the words that people marked (`human_soft`: against each annotator). A
-method is judged at one layer: those that look from a layer to the output at the first, others at the last.
+Higher is better where nothing else is said. A method is judged at one layer: those that look from a layer to the output
+at the first, others at the last.
 
     B batch, n tokens of a text, C classes
 """
@@ -27,6 +37,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from functools import cache
 from itertools import product, repeat
 from pathlib import Path
@@ -35,7 +46,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata, spearmanr
 from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification
@@ -45,7 +57,6 @@ from adapler.options import option, parse, record, user_errors
 from analysis.corpus import load_corpus
 from analysis.marks import annotator_masks
 from analysis.metrics import plausibility as pl
-from analysis.metrics import truth
 from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, Versions, soft_rows
 from analysis.report import bootstrap_intervals, holm, paired_permutation_test
 from analysis.scores import Batch, ScoringMethod, get_methods
@@ -72,6 +83,8 @@ COLUMNS: tuple[str, ...] = (
 )
 COLUMNS += tuple(f"{name}_equal" for name in SOFT)
 SYNONYMS = {"film": "movie", "movie": "film", "great": "superb", "bad": "poor", "good": "fine", "funny": "amusing"}
+MOST_EXACT = 10  # tokens of a text whose subsets are all evaluated
+RETENTION = 0.5
 PLANTS = ("violin", "harbor")  # the word that decides, by class
 _WORDS = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
@@ -92,6 +105,82 @@ class TruthOptions:
     longest: int = option("leave out pairs of texts with more words than this", default=10_000)
     plant: bool = option("train a classifier on planted words", default=True)
     seed: int = option("of everything that is drawn", default=0)
+
+
+# ---------------------------------------------------------------- measures
+
+
+def edited_words(words: Sequence[str], others: Sequence[str]) -> NDArray[np.bool_]:
+    """(n,) bool: the words of a text that its edited version does not have in the same place (difflib).
+
+    >>> edited_words("a dull film".split(), "a moving film".split()).tolist()
+    [False, True, False]
+    """
+    edited = np.ones(len(words), dtype=bool)
+    for block in SequenceMatcher(a=list(words), b=list(others), autojunk=False).get_matching_blocks():
+        edited[block.a : block.a + block.size] = False
+    return edited
+
+
+def shapley_values(worth: ArrayLike) -> NDArray[np.float64]:
+    """(n,) exact Shapley values of n tokens, from the value of all their subsets.
+
+    worth: (2^n,); entry k is the value of the tokens whose bits are set in k (token 0 is bit 0).
+
+        phi_i = sum over subsets S without i of |S|! (n - |S| - 1)! / n! * (v(S and i) - v(S))
+
+    >>> shapley_values([0, 1, 2, 5]).tolist()
+    [2.0, 3.0]
+    """
+    values = np.asarray(worth, dtype=np.float64)
+    n = len(values).bit_length() - 1
+    subsets = np.arange(len(values))
+    sizes = np.array([int(one).bit_count() for one in subsets])
+    weights = np.array([math.factorial(s) * math.factorial(n - s - 1) / math.factorial(n) for s in range(n)] + [0.0])
+    found = np.empty(n)
+    for i in range(n):
+        without = subsets[(subsets >> i) & 1 == 0]
+        found[i] = (weights[sizes[without]] * (values[without | 1 << i] - values[without])).sum()
+    return found
+
+
+def all_subsets(n: int) -> NDArray[np.bool_]:
+    """(2^n, n) bool, in the order of `shapley_values`."""
+    bits: NDArray[np.bool_] = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1 == 1
+    return bits
+
+
+def equal_chances(scores: ArrayLike, retention: float = RETENTION) -> NDArray[np.float64]:
+    """(n,) the probability q of each token to stay in (or leave) a text, of the same mean for every method.
+
+    Without equal retention a method with large shares keeps more, and does well for that. With it, the order and the
+    spacing of the scores are left: q_i = clip(s~_i + b, 0, 1), s~ the scores moved to 0..1 and b such that the mean of
+    q is `retention`. Huang and Chan (2026), https://arxiv.org/abs/2601.03089; how q is brought to one mean is ours.
+
+    >>> equal_chances([1, 3, 2]).tolist(), equal_chances([0, 0, 0, 1]).round(3).tolist()
+    ([0.0, 1.0, 0.5], [0.333, 0.333, 0.333, 1.0])
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    spread = np.ptp(values) if len(values) else 0.0
+    if spread == 0:
+        return np.full(len(values), retention)
+    unit = (values - values.min()) / spread
+    low, high = -1.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if np.clip(unit + middle, 0, 1).mean() > retention else (middle, high)
+    return np.asarray(np.clip(unit + (low + high) / 2, 0, 1).round(12))
+
+
+def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
+    """Spearman's; NaN with fewer than two values, or when either is constant."""
+    a, b = pl.as_scores(first), pl.as_scores(second)
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(round(spearmanr(rankdata(a), rankdata(b)).statistic, 12))
+
+
+# ---------------------------------------------------------------- judgements
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +237,7 @@ class Judge:
         rows = list(_marked(text, column, words, own))
         for name, model in (models or {}).items():
             for method, (_, scores) in self.scores(replace(batch, _memo={}), target, model).items():
-                rows.append((text.id, method, name, truth.randomisation(own[method][1], scores)))
+                rows.append((text.id, method, name, abs(rank_correlation(own[method][1], scores))))
         if models:
             rows += self._stability(text, words, target, own)
         if soft:
@@ -156,7 +245,7 @@ class Judge:
             settings = FaithfulnessSettings(seed=self.seed)
             versions = Versions(self._probabilities, ids, inside, target=target, settings=settings)
             values = np.array([scores for _, scores in own.values()])
-            for method, row in zip(own, soft_rows(versions, values, chances=truth.equal_chances), strict=True):
+            for method, row in zip(own, soft_rows(versions, values, chances=equal_chances), strict=True):
                 rows += [(text.id, method, f"{metric}_equal", row[metric]) for metric in SOFT]
         return rows
 
@@ -166,12 +255,12 @@ class Judge:
         target = self.predicted(text)
         document = presence(working_copy(self.adapler.backbone), batch, str(target), "mask")
         n = len(document.positions)
-        if not 3 <= n <= truth.MOST_EXACT:
+        if not 3 <= n <= MOST_EXACT:
             return []
-        subsets = torch.split(torch.from_numpy(truth.all_subsets(n)).float(), document.per_pass)
-        exact = truth.shapley_values(torch.cat([document.value(part) for part in subsets]).double().numpy())
+        subsets = torch.split(torch.from_numpy(all_subsets(n)).float(), document.per_pass)
+        exact = shapley_values(torch.cat([document.value(part) for part in subsets]).double().numpy())
         return [
-            (text.id, method, "shapley", truth.shapley_correlation(exact if signed else np.abs(exact), scores))
+            (text.id, method, "shapley", rank_correlation(exact if signed else np.abs(exact), scores))
             for method, (signed, scores) in self.scores(batch, target).items()
         ]
 
@@ -191,7 +280,7 @@ class Judge:
             keep = np.array([a == b for a, b in zip(text.words[:both], changed.words[:both], strict=True)])
             for method, (_, scores) in self.scores(other, target).items():
                 before, after = (_by_word(*one)[:both][keep] for one in ((own[method][1], words), (scores, places)))
-                yield f"{text.id} {kind}", method, "stability", truth.stability(before, after)
+                yield f"{text.id} {kind}", method, "stability", rank_correlation(before, after)
 
     def _probabilities(self, inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
         """(inputs, C), in batches of similar length."""
@@ -216,16 +305,16 @@ def _marked(text: Text, column: str, words: NDArray[np.int64], own: dict[str, An
         if labels.any() and not labels.all():
             yield text.id, method, column, pl.average_precision(labels, scores)
             yield text.id, method, f"{column}_recall", pl.top_k_f1(labels, scores, int(labels.sum()))
-            yield text.id, method, f"{column}_first", truth.precision_at_1(labels, scores)
-        if people:
-            yield text.id, method, f"{column}_soft", truth.soft_average_precision(np.array(people), scores)
+            yield text.id, method, f"{column}_first", float(labels[scores == scores.max()].mean())
+        if people:  # who marked no word in view is left out
+            by_person = [pl.average_precision(one, scores) for one in people if one.any()]
+            yield text.id, method, f"{column}_soft", float(np.mean(by_person)) if by_person else math.nan
 
 
 def _by_word(scores: NDArray[np.float64], words: NDArray[np.int64]) -> NDArray[np.float64]:
     """(words in view,) mean over the wordpieces of each word."""
     places = words[words >= 0]
-    counts = np.bincount(places)
-    return np.bincount(places, weights=scores) / np.maximum(counts, 1)
+    return np.bincount(places, weights=scores) / np.maximum(np.bincount(places), 1)
 
 
 def _changed(text: Text) -> Iterator[tuple[str, Text]]:
@@ -318,8 +407,8 @@ def edited_pairs(path: str, *, longest: int) -> list[tuple[Text, Text]]:
         row = json.loads(line)
         one, two = words_of(row["original"]["text"]), words_of(row["edited"]["text"])
         if row.get("split", "test") == "test" and max(len(one), len(two)) <= longest:
-            first = Text(f"{row['id']} original", one, truth.edited_words(one, two))
-            found.append((first, Text(f"{row['id']} edited", two, truth.edited_words(two, one))))
+            first = Text(f"{row['id']} original", one, edited_words(one, two))
+            found.append((first, Text(f"{row['id']} edited", two, edited_words(two, one))))
     return found
 
 
@@ -454,7 +543,7 @@ def agreement(values: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> 
             there = [~np.isnan(one[chosen]) for one in both]
             if any(not one.any(0).all() for one in there):
                 return math.nan
-            return truth.rank_correlation(*(np.nanmean(one[chosen], axis=0) for one in both))
+            return rank_correlation(*(np.nanmean(one[chosen], axis=0) for one in both))
 
         again = [correlation(draw.integers(len(texts), size=len(texts))) for _ in range(resamples)]
         interval = np.nanquantile(again, [0.025, 0.975]) if not np.isnan(again).all() else (math.nan, math.nan)

@@ -3,7 +3,6 @@
 plausibility   agreement with a human rationale: ranking, selection at 1/n, k best tokens, spans; METRICS, the table of
                all metrics by name, and `compute`
 faithfulness   comprehensiveness, sufficiency, AOPC and its limits, soft metrics, leave-one-out
-truth          against edits, planted words, exact Shapley values; sanity checks
 """
 
 from analysis.metrics.faithfulness import FaithfulnessSettings
