@@ -37,6 +37,7 @@ class Context:
     corpus, split: names of the chosen ones; "" without any.
     texts: menu of texts, what it shows -> document; the first is the sentence that is typed.
     document: what is looked at, as much of it as the model reads; trace: what the model made of it.
+    head: container of the view's title, above the text.
     """
 
     arguments: Arguments
@@ -51,6 +52,7 @@ class Context:
     texts: Mapping[str, Document] | None = None
     document: Document | None = None
     trace: Trace | None = None
+    head: Any = None
 
     @property
     def model(self) -> Checkpoint:
@@ -86,7 +88,7 @@ def problem(error: Exception | str) -> None:
 
 
 def begin(argv: list[str]) -> Context:
-    """Arguments, menus and the sidebar; the text is read by `read_text`, which the view has a place for."""
+    """Arguments, menus and the sidebar."""
     arguments = loading.read_arguments(argv)
     folders = (*arguments.reports, loading.ROOT / "results", loading.ROOT / "reports")
     context = Context(

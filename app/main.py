@@ -61,6 +61,9 @@ tour.show()
 if chosen.url_path != "what_if":  # whose edits the address has no more
     st.session_state.pop("edits_told", None)
 try:
+    st.session_state.context.head = st.container()
+    if chosen.url_path not in {"trust", "corpus"}:  # drawn here, since the address loses a text that a view draws
+        context.read_text(st.session_state.context)
     chosen.run()
 finally:
     st.html('<i class="al-ready"></i>')  # see style.css

@@ -1,13 +1,14 @@
-// A link of st.navigation makes two entries in the history: the view that one leaves, without its settings, or the next
-// view, without those that it had; and then what is meant. With the second of them alone, Back comes to what was left.
+// Going to another view makes up to three entries in the history: the view that one leaves without its settings, the
+// next view with settings that it does not have, and what is meant. With the last of them alone, Back comes to what was
+// left: only the first entry after a click or a key is a new one.
 const push = history.pushState.bind(history);
-let last = {time: -Infinity, within: null};
+let asked = false;
+for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => asked = true, true);
 
 export default function keep() {
-    history.pushState = (state, title, url) => {
-        const time = performance.now(), within = new URL(url, location.href).pathname === location.pathname;
-        if (time - last.time < 2000 && within !== last.within) history.replaceState(state, title, url);
-        else push(state, title, url);
-        last = {time, within};
+    history.pushState = (...entry) => {
+        if (asked) push(...entry);
+        else history.replaceState(...entry);
+        asked = false;
     };
 }

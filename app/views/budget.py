@@ -9,20 +9,19 @@ import altair as alt
 import streamlit as st
 
 from app import loading, markup, tracing
-from app.context import Context, read_text
+from app.context import Context
 
 REPEATS = 5
 AMBER, OTHER = "#c96f00", "#8466c4"  # the verdict with all tokens, another one
 
 
 def render(context: Context) -> None:
-    st.html(
+    context.head.html(
         markup.title(
             "How much faster?",
             "The threshold scale trades tokens for speed. Each point is this text at another scale.",
         )
     )
-    read_text(context)
     document, trace = context.read()
     checkpoint = context.model
     table = loading.load_sweep(checkpoint, document)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import export, markup
-from app.context import Context, read_text
+from app.context import Context
 from app.tracing import ADAPLER, Trace
 
 PAPER = (
@@ -27,10 +27,9 @@ TERMS = {
 
 
 def render(context: Context) -> None:
-    st.html(
+    context.head.html(
         markup.title("How it works", "A model that reads every token at every layer also reads those that say nothing.")
     )
-    read_text(context)
     document, trace = context.read()
     st.markdown(f"AdapLeR drops tokens on the way. {PAPER}.")
     token = followed(trace)

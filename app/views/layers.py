@@ -5,17 +5,15 @@ from __future__ import annotations
 import streamlit as st
 
 from app import export, joining, markup, player
-from app.context import KEPT, Context, read_text
+from app.context import KEPT, Context
 from app.edits import start
 
 SHOWN = ("One layer", "All layers", "Numbers")
 
 
 def render(context: Context) -> None:
-    head = st.container()
-    read_text(context)
     document, trace = context.read()
-    head.html(markup.headline(trace, document))
+    context.head.html(markup.headline(trace, document))
     drawn = context.in_units()
     place = st.container()
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -7,7 +7,7 @@ import streamlit as st
 from adapler.errors import AdapLeRError
 from app import aligning, loading, markup, player
 from app import context as shared
-from app.context import KEPT, MAX_SCALE, OWN, Context, read_text
+from app.context import KEPT, MAX_SCALE, OWN, Context
 from app.documents import Document
 from app.joining import join_words
 from app.tracing import Trace
@@ -16,8 +16,7 @@ KINDS = ("Threshold scale", "Checkpoint", "Text")
 
 
 def render(context: Context) -> None:
-    st.html(markup.title("Side by side", "Words that only one side still reads have a dashed frame."))
-    read_text(context)
+    context.head.html(markup.title("Side by side", "Words that only one side still reads have a dashed frame."))
     document, trace = context.read()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.segmented_control("What differs", KINDS, default=KINDS[0], key="differs", required=True, **KEPT)

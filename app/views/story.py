@@ -9,7 +9,7 @@ import streamlit as st
 from adapler.errors import AdapLeRError
 from app import context as shared
 from app import joining, loading, markup, methods, player
-from app.context import Context, read_text
+from app.context import Context
 from app.methods import Scored
 
 DEFAULT = list(methods.FIRST[:5])
@@ -17,14 +17,13 @@ MOST = 8
 
 
 def render(context: Context) -> None:
-    st.html(
+    context.head.html(
         markup.title(
             "Who finds what people marked?",
             "Each bar is a method's average precision at this layer: 1 if the marked words have the highest scores; "
             "the tick is chance, the dot the mean over a corpus. The order changes from text to text.",
         )
     )
-    read_text(context)
     document, trace = context.read()
     if not trace.gold.any():
         st.info("Nobody has marked this text.")

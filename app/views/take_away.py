@@ -11,14 +11,13 @@ import streamlit as st
 from adapler.errors import AdapLeRError
 from app import context as shared
 from app import export, joining, markup
-from app.context import KEPT, Context, file_name, read_text
+from app.context import KEPT, Context, file_name
 
 FIRST_LAYERS = 6
 
 
 def render(context: Context) -> None:
-    st.html(markup.title("Take away", "Each file says which checkpoint, scale and text it is of."))
-    read_text(context)
+    context.head.html(markup.title("Take away", "Each file says which checkpoint, scale and text it is of."))
     document, trace = context.read()
     drawn, subject = context.in_units(most=joining.WORDS), context.subject()
     stem = file_name(document.name)

@@ -8,7 +8,7 @@ from adapler.errors import AdapLeRError
 from app import context as shared
 from app import edits as editing
 from app import loading, markup, player
-from app.context import KEPT, Context, read_text
+from app.context import KEPT, Context
 from app.documents import Document
 from app.edits import Edit, History
 from app.joining import join_words
@@ -16,10 +16,9 @@ from app.tracing import Trace
 
 
 def render(context: Context) -> None:
-    st.html(
+    context.head.html(
         markup.title("What if?", "Click a word, say what should happen to it, and press Apply. The text itself stays.")
     )
-    read_text(context)
     context.read()
     st.fragment(_show)(context)
     st.caption(markup.literal(context.subject()))

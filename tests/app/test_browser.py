@@ -126,12 +126,18 @@ def edit(page: Any, token: int = 2) -> None:
     settle(page)
 
 
+def type_text(page: Any) -> None:
+    page.locator("textarea").fill("a cat & a \u201cbrave\u201d film , 100 % fun")
+    page.locator("textarea").press("Control+Enter")
+    settle(page)
+
+
 # The view that is clicked; what is changed there, one after the other; how the address begins to tell it.
 CHANGES: list[tuple[str, list[tuple[Any, ...]], list[str]]] = [
     (
         "Layer by layer",
-        [(click, "Words"), (press, "Layer", "ArrowLeft")],
-        ["units=Words", "layer=4"],
+        [(type_text,), (click, "Words"), (press, "Layer", "ArrowLeft")],
+        ["text=a", "units=Words", "layer=4"],
     ),
     ("Layer by layer", [(choose, "Text", 3), (click, "All layers")], ["document=", "show=All+layers"]),
     ("Who finds it?", [(choose, "Text", 1), (choose, "Methods", 0), (press, "Layer", "Home")], ["methods=", "layer=0"]),
@@ -143,7 +149,11 @@ CHANGES: list[tuple[str, list[tuple[Any, ...]], list[str]]] = [
     ),
     ("Side by side", [(click, "Text"), (choose, "On the right", 2)], ["differs=Text", "document2="]),
     ("What if?", [(edit,), (click, "Keep always"), (edit, 5)], ["edits="]),
-    ("Budget", [(press, "Threshold scale", "ArrowLeft"), (click, "Words")], ["scale=0.95", "units=Words"]),
+    (
+        "Budget",
+        [(press, "Threshold scale", "ArrowLeft"), (click, "Words"), (type_text,)],
+        ["scale=0.95", "units=Words", "text=a"],
+    ),
     ("Trust", [(press, "Threshold scale", "ArrowRight")], ["scale=1.05"]),
     (
         "Trust",
