@@ -1,11 +1,10 @@
-"""Accuracy against speedup: what is read, what is drawn, and that nothing is averaged without a word."""
+"""Accuracy against speedup: what is read, what is drawn, and that splits are not joined."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
@@ -13,14 +12,8 @@ from adapler.errors import DataError
 from analysis import figures
 from analysis.figures import tradeoff
 
-HEAD = "mode,phi,epoch,scale,accuracy,speedup,reference"
-ROWS = [
-    "post-hoc,1e-3,1,1,.86,2,.88",
-    "full,1e-3,1,1,.87,3,.88",
-    "full,1e-3,2,1,.88,1.5,.88",
-    "full,1e-3,3,1,.80,2,.88",
-    "$f_2$,1e-3,3,1,.85,5,.88",
-]
+HEAD = "mode,accuracy,speedup,reference"
+ROWS = ["post-hoc,.86,2,.88", "full,.87,3,.88", "full,.88,1.5,.88", "full,.80,2,.88", "$f_2$,.85,5,.88"]
 
 
 @pytest.fixture
@@ -42,33 +35,22 @@ def test_points_steps_and_the_plain_classifier(csv: Path) -> None:
     assert list(drawn["full"].get_xdata()) == [3, 1.5, 2] and drawn["full"].get_linestyle() == "None"
     steps = [line for line in ax.get_lines() if line.get_drawstyle() == "steps-pre" and len(line.get_xdata())]
     assert [list(line.get_xdata()) for line in steps] == [[2], [1.5, 3], [5]], "the best epochs of each mode"
-    assert not ax.collections, "without the number of examples there is no standard error"
     assert drawn["plain classifier"].get_ydata()[0] == pytest.approx(88)
     assert drawn["one point below"].get_ydata()[0] == pytest.approx(87) and r"\$f_2\$" in drawn
 
 
-def test_metrics_splits_and_tasks_are_not_joined(csv: Path) -> None:
-    head = "mode,phi,epoch,scale,metric,score,speedup,reference,split,examples,task"
-    rows = [
-        "full,1,1,1,accuracy,.8,2,.88,validation,100,a",
-        "full,1,2,1,accuracy,.5,3,.88,validation,,a",
-        "full,1,2,1,accuracy,.7,3,.84,test,400,b",
-    ]
+def test_the_table_of_a_run_has_a_series_for_each_split(csv: Path) -> None:
+    rows = ["adapler,.001,.8,2,.7,2.5,phi", "adapler,.002,.7,3,.6,3.5,phi-2"]
+    head = "policy,phi,validation_f1,validation_speedup,test_accuracy,test_speedup,model"
     csv.write_text("\n".join([head, *rows]))
     table = figures.read_tradeoff(csv)
-    np.testing.assert_allclose(tradeoff.standard_errors(table), [0.04, np.nan, (0.21 / 400) ** 0.5])
-    (ax,) = figures.tradeoff_figure(table).axes
-    assert {"full, a, validation", "full, b, test", "plain classifier, a, validation"} <= set(lines(ax))
-    assert lines(ax)["plain classifier, b, test"].get_ydata()[0] == pytest.approx(84)
-    assert np.isnan(tradeoff.standard_errors(table.assign(metric="f1"))).all(), "F1 is no share of the examples"
-    csv.write_text("\n".join([head, *rows]).replace("accuracy,.5", "f1,.5"))
-    with pytest.raises(DataError, match=r"scores of several metrics \(accuracy, f1\), a figure shows one"):
-        figures.read_tradeoff(csv)
+    assert table["accuracy"].tolist() == [0.8, 0.7, 0.7, 0.6] and table["speedup"].tolist() == [2, 3, 2.5, 3.5]
+    assert {"adapler, validation", "adapler, test"} <= set(lines(figures.tradeoff_figure(table).axes[0]))
 
 
 def test_a_legend_with_long_names_fits(csv: Path) -> None:
     modes = ("frozen backbone with our predictors and contrastive target, seed 43", "full training", "x", "last")
-    rows = [f'"{mode}",1,1,1,.9,{i + 2},.91,{split}' for i, mode in enumerate(modes) for split in ("test", "dev")]
+    rows = [f'"{mode}",.9,{i + 2},.91,{split}' for i, mode in enumerate(modes) for split in ("test", "dev")]
     csv.write_text("\n".join([f"{HEAD},split", *rows]))
     figure = figures.tradeoff_figure(csv)
     figure.draw_without_rendering()
@@ -81,11 +63,11 @@ def test_a_legend_with_long_names_fits(csv: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot be read as CSV"),
-        ("mode,phi\nx,1\n", "no column epoch, scale, accuracy, speedup, reference; found mode, phi"),
-        (f"{HEAD}\n", "no rows"),
-        (f"{HEAD}\nx,1,1,1,88,2,.9\n", "accuracy is .*88.*, must be a number from 0 to 1"),
-        (f"{HEAD}\nx,1,1,1,.9,fast,.9\n", "speedup is 'fast', must be"),
+        ("", "no trade-off"),
+        ("mode,phi\nx,1\n", "no column accuracy, speedup; found mode, phi"),
+        (f"{HEAD}\n", "there must be a row"),
+        (f"{HEAD}\nx,88,2,.9\n", "accuracy must be a number from 0 to 1"),
+        (f"{HEAD}\nx,.9,fast,.9\n", "fast"),
     ],
 )
 def test_bad_files(csv: Path, text: str, message: str) -> None:
