@@ -31,7 +31,7 @@ demo: .venv/installed  ## install, then the main job on the embedded sample
 train-sample: .venv/installed  ## every step of a training on the sample, about four minutes; too little data to be accurate
 	@$(BIN)/adapler run --config configs/sample/minilm-post-hoc.yaml --model "$$($(BIN)/python -m adapler.minilm)"
 
-test: .venv/installed  ## the tests that need nothing but this folder, in under ten minutes on two cores
+test: .venv/installed  ## the tests that need nothing but this folder, in under four minutes on two cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser"
 
 test-slow: .venv/installed  ## a browser (where chromium is), the real data (where it is), whole pipelines and several processes
