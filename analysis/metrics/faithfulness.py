@@ -61,9 +61,6 @@ def comprehensiveness(whole: float, without: float) -> float:
     Range: -1 to 1, higher is better (these tokens were needed).
     Misleads: a text with holes is unlike what the model was trained on, so the loss is not the tokens' meaning alone.
     Reference: DeYoung et al. (2020), ERASER, https://aclanthology.org/2020.acl-main.408
-
-    >>> comprehensiveness(0.75, 0.25)
-    0.5
     """
     return whole - without
 
@@ -77,9 +74,6 @@ def sufficiency(whole: float, only: float) -> float:
     Misleads: a model that predicts one class for almost any input finds every selection sufficient. Negative values
         mean that the tokens alone are more convincing than the text.
     Reference: DeYoung et al. (2020), ERASER, https://aclanthology.org/2020.acl-main.408
-
-    >>> sufficiency(0.75, 0.5)
-    0.25
     """
     return whole - only
 
@@ -93,9 +87,6 @@ def aopc(drops: Sequence[float]) -> float:
     Misleads: other percentages give other numbers. The official scorer takes this mean; the paper's formula divides
         by B + 1.
     Reference: DeYoung et al. (2020), ERASER, section 4.2; Samek et al. (2017), https://arxiv.org/abs/1509.06321
-
-    >>> aopc([0.25, 0.75])
-    0.5
     """
     counted = [drop for drop in drops if not math.isnan(drop)]
     return float(np.mean(counted)) if counted else math.nan
@@ -115,9 +106,6 @@ def soft_comprehensiveness(whole: float, without: float, nothing: float) -> floa
         one very high score removes one token. The authors drop entries of embeddings; here whole tokens go.
     Reference: Zhao and Aletras (2023), Incorporating Attribution Importance for Improving Faithfulness Metrics,
         https://aclanthology.org/2023.acl-long.261
-
-    >>> soft_comprehensiveness(0.9, 0.7, 0.5)
-    0.5
     """
     scale = max(0.0, whole - nothing)
     return math.nan if scale < 1e-9 else round(max(0.0, whole - without) / scale, 12)
@@ -137,9 +125,6 @@ def soft_sufficiency(whole: float, only: float, nothing: float) -> float:
     Misleads: even scores keep half of the text and do well for that; read it with soft comprehensiveness.
     Reference: Zhao and Aletras (2023), Incorporating Attribution Importance for Improving Faithfulness Metrics,
         https://aclanthology.org/2023.acl-long.261
-
-    >>> soft_sufficiency(0.9, 0.7, 0.5)
-    0.5
     """
     scale = max(0.0, whole - nothing)
     return math.nan if scale < 1e-9 else round(max(0.0, scale - max(0.0, whole - only)) / scale, 12)
@@ -159,9 +144,6 @@ def normalised_aopc(value: float, lower: float, upper: float) -> float:
         tokens) to thousands (500) of forward passes a document.
     Reference: Edin, Motzfeldt, Christensen, Ruotsalo, Maaloe and Maistro (2025), Normalized AOPC: Fixing Misleading
         Faithfulness Metrics for Feature Attribution Explainability, https://arxiv.org/abs/2408.08137
-
-    >>> normalised_aopc(0.25, 0.0, 0.5)
-    0.5
     """
     if math.isnan(value) or not upper - lower > 1e-9:
         return math.nan

@@ -116,9 +116,6 @@ def expected_average_precision(positives: int, total: int) -> float:
     positives: k, rationale tokens; total: n, all tokens. NaN without a rationale token.
 
     Formula: E[AP] = ( H_n + (k - 1)/(n - 1) · (n - H_n) ) / n,      H_n = 1 + 1/2 + ... + 1/n
-
-    >>> expected_average_precision(1, 2)
-    0.75
     """
     if positives == 0 or total == 1:
         return 1.0 if positives else math.nan
@@ -137,9 +134,6 @@ def auprc(labels: ArrayLike, scores: ArrayLike) -> float:
     Misleads: it interpolates between points, which flatters ties: constant scores at 10 % density give .55. It is not
         `average_precision`.
     Reference: DeYoung et al. (2020), ERASER, https://aclanthology.org/2020.acl-main.408
-
-    >>> auprc([True, False, True], [0.5, 0.3, 0.2])
-    0.7916666666666666
     """
     truth, values = as_pair(labels, scores)
     if not truth.any():
@@ -157,9 +151,6 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     Range: 0 to 1, higher is better. Random scores give .5 whatever the density. NaN unless there are both kinds.
     Misleads: with a sparse rationale a high value can still mean a low precision.
     Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
-
-    >>> roc_auc([True, False, True, False], [0.4, 0.3, 0.2, 0.2])
-    0.625
     """
     truth, values = as_pair(labels, scores)
     positives = int(truth.sum())
@@ -253,12 +244,11 @@ def _curve(truth: NDArray[np.bool_], values: NDArray[np.float64]) -> tuple[NDArr
 
 
 def select_uniform(scores: ArrayLike, n: int) -> NDArray[np.bool_]:
-    """(n,) bool: the tokens whose score is at least 1/n, the uniform level.
+    """(n,) bool: the tokens whose score is at least 1/n, the uniform level: all of equal scores, none where all are 0.
 
     n: the number of tokens whose scores sum to 1; special tokens among them, it is larger than the number of scores.
 
-    Scores that are all the same share (1/n each) reach the level, so all tokens are selected. Scores that are all 0
-    do not, so none is. Raises ArgumentError for a negative score.
+    Raises ArgumentError for a negative score.
 
     >>> select_uniform([0.5, 0.25, 0.25, 0.0], 4).tolist()
     [True, True, True, False]
@@ -285,9 +275,6 @@ def false_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
     Misleads: selecting nothing has a perfect FPR, so read it with TPR or J. With n = tokens of the input it falls
         when [CLS] and [SEP] hold much of the mass, whatever the other tokens get.
     Reference: Modarressi et al. (2022), AdapLeR, https://aclanthology.org/2022.acl-long.1
-
-    >>> false_positive_rate([True, False, False, False], [True, True, False, False])
-    0.3333333333333333
     """
     truth, chosen = as_pair(labels, selected, "selected")
     return float(chosen[~truth].mean()) if (~truth).any() else math.nan
@@ -301,9 +288,6 @@ def true_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
     Range: 0 to 1, higher is better. NaN without a rationale token.
     Misleads: selecting everything has a perfect TPR, so read it with FPR or J.
     Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
-
-    >>> true_positive_rate([True, True, False], [True, False, True])
-    0.5
     """
     truth, chosen = as_pair(labels, selected, "selected")
     return float(chosen[truth].mean()) if truth.any() else math.nan
@@ -318,9 +302,6 @@ def youden_j(labels: ArrayLike, selected: ArrayLike) -> float:
         rationale token, and when every token is in the rationale.
     Misleads: it weighs both kinds of tokens alike, however few rationale tokens there are.
     Reference: Youden (1950), Index for rating diagnostic tests.
-
-    >>> youden_j([True, True, False], [True, False, True])
-    -0.5
     """
     return true_positive_rate(labels, selected) - false_positive_rate(labels, selected)
 
@@ -333,9 +314,6 @@ def precision(labels: ArrayLike, selected: ArrayLike) -> float:
     Range: 0 to 1, higher is better. NaN when nothing is selected. A random selection has the density.
     Misleads: a method that selects very few tokens can have a high precision and miss most of the rationale.
     Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.3.
-
-    >>> precision([True, True, False], [True, False, True])
-    0.5
     """
     truth, chosen = as_pair(labels, selected, "selected")
     return float((truth & chosen).sum() / chosen.sum()) if chosen.any() else math.nan
@@ -352,9 +330,6 @@ def f1_score(labels: ArrayLike, selected: ArrayLike) -> float:
     Range: 0 to 1, higher is better. 0 when nothing is selected but there is a rationale; NaN without a rationale token.
     Misleads: selecting everything has an F1 of 2 d / (1 + d) at density d, which is high for dense rationales.
     Reference: DeYoung et al. (2020), ERASER, https://aclanthology.org/2020.acl-main.408
-
-    >>> f1_score([True, True, False], [True, False, True])
-    0.5
     """
     truth, chosen = as_pair(labels, selected, "selected")
     return float(2 * (truth & chosen).sum() / (truth.sum() + chosen.sum())) if truth.any() else math.nan
@@ -369,9 +344,6 @@ def token_iou(labels: ArrayLike, selected: ArrayLike) -> float:
     Range: 0 to 1, higher is better. NaN without a rationale token.
     Misleads: ferret calls it IOU; ERASER's IOU F1 is about spans and another number, see `iou_f1`.
     Reference: Attanasio et al. (2023), ferret, https://aclanthology.org/2023.eacl-demo.29
-
-    >>> token_iou([True, True, False], [True, False, True])
-    0.3333333333333333
     """
     truth, chosen = as_pair(labels, selected, "selected")
     return int((truth & chosen).sum()) / int((truth | chosen).sum()) if truth.any() else math.nan
@@ -400,11 +372,7 @@ def top_k_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: boo
 
 def top_k_iou(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bool = False) -> float:
     """`token_iou` of the k best tokens, as `top_k_f1`: the hits among the tokens that are taken from a tie have a
-    hypergeometric distribution.
-
-    >>> top_k_iou([True, False, False], [0.5, 0.5, 0.1], 1)
-    0.5
-    """
+    hypergeometric distribution."""
     truth, values = as_pair(labels, scores)
     if not truth.any():
         return math.nan
@@ -418,9 +386,7 @@ def top_k_iou(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bo
 
 
 def select_top_k(scores: ArrayLike, k: int, *, seed: int | Sequence[int] = 0) -> NDArray[np.bool_]:
-    """(n,) bool: the k tokens with the highest scores; of equal ones at the edge, random ones. k over n selects all.
-
-    seed: the same seed takes the same tokens; no position is preferred.
+    """(n,) bool: the k tokens with the highest scores; of equal ones at the edge, random ones by the seed.
 
     >>> select_top_k([0.1, 0.4, 0.1, 0.4, 0.2], 3).tolist()
     [False, True, False, True, True]
@@ -435,8 +401,6 @@ def select_top_k(scores: ArrayLike, k: int, *, seed: int | Sequence[int] = 0) ->
 
 def density_size(density: float, n: int) -> int:
     """Tokens in a rationale of the data set's mean density: ceil(density · n) as in ERASER's baselines, at least 1.
-
-    Raises ArgumentError for a density outside [0, 1].
 
     >>> density_size(0.1, 20), density_size(0.1, 21), density_size(0.0, 21)
     (2, 3, 1)
@@ -469,11 +433,7 @@ def _size(k: int) -> int:
 
 
 def contiguous_spans(selected: ArrayLike) -> tuple[Span, ...]:
-    """Runs of selected tokens, in order.
-
-    >>> contiguous_spans([False, True, True, False, True])
-    ((1, 3), (4, 5))
-    """
+    """Runs of selected tokens, in order."""
     edges = np.diff(as_labels(selected, "selected").astype(np.int8), prepend=0, append=0)
     return tuple(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))
 
@@ -502,13 +462,8 @@ def iou_f1(labels: ArrayLike, selected: ArrayLike, *, threshold: float = IOU_THR
 
 
 def top_k_iou_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, seed: int = 0) -> float:
-    """`iou_f1` of the k best tokens: the mean over random orders of the tokens tied at the edge, if there is a tie.
-
-    There is no closed form for spans. The same seed gives the same number.
-
-    >>> top_k_iou_f1([True, True, False], [0.5, 0.4, 0.1], 2)
-    1.0
-    """
+    """`iou_f1` of the k best tokens: the mean over random orders of the tokens tied at the edge, if there is a tie;
+    there is no closed form for spans."""
     ordered = np.sort(as_scores(scores))[::-1]
     tied = _size(k) < len(ordered) and ordered[k - 1] == ordered[k]
     draws = [select_top_k(scores, k, seed=[seed, draw]) for draw in range(TIE_DRAWS if tied else 1)]
