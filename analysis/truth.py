@@ -53,6 +53,7 @@ from transformers import AutoTokenizer
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.decomposition import PREDICTED, working_copy
 from adapler.errors import ArgumentError
+from adapler.inference import padding_of, predict_rows
 from adapler.options import option, parse, record, user_errors
 from analysis.corpus import load_corpus
 from analysis.marks import annotator_masks
@@ -71,17 +72,8 @@ METHODS = (
 CONTROLS = ("position", "random")
 CLASSIFIER = "classifier"  # in the column of methods: what the classifier itself does
 LOWER = ("random_half", "random_all")  # of the columns, those where lower is better
-COLUMNS: tuple[str, ...] = (
-    "human",
-    "human_soft",
-    "edited",
-    "edited_flipped",
-    "planted_first",
-    "shapley",
-    *LOWER,
-    "stability",
-)
-COLUMNS += tuple(f"{name}_equal" for name in SOFT)
+COLUMNS: tuple[str, ...] = ("human", "human_soft", "edited", "edited_flipped", "planted_first", "shapley")
+COLUMNS += (*LOWER, "stability", *(f"{name}_equal" for name in SOFT))
 SYNONYMS = {"film": "movie", "movie": "film", "great": "superb", "bad": "poor", "good": "fine", "funny": "amusing"}
 MOST_EXACT = 10  # tokens of a text whose subsets are all evaluated
 RETENTION = 0.5
@@ -283,17 +275,10 @@ class Judge:
                 yield f"{text.id} {kind}", method, "stability", rank_correlation(before, after)
 
     def _probabilities(self, inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
-        """(inputs, C), in batches of similar length."""
-        result: list[Any] = [None] * len(inputs)
-        order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]))
-        for start in range(0, len(order), 32):
-            part = order[start : start + 32]
-            padded = self.tokenizer.pad({"input_ids": [inputs[i].tolist() for i in part]}, return_tensors="pt")
-            with torch.no_grad():
-                logits = self.adapler.backbone(**padded).logits
-            for i, row in zip(part, logits.double().softmax(-1).numpy(), strict=True):
-                result[i] = row
-        return np.array(result)
+        """(inputs, C) of the classifier."""
+        rows = [{"input_ids": ids.tolist(), "attention_mask": [1] * len(ids)} for ids in inputs]
+        logits = predict_rows(self.adapler.backbone, rows, pad_token_id=padding_of(self.tokenizer)).logits
+        return np.asarray(logits.double().softmax(-1).numpy())
 
 
 def _marked(text: Text, column: str, words: NDArray[np.int64], own: dict[str, Any]) -> Iterator[Row]:
@@ -321,11 +306,10 @@ def _changed(text: Text) -> Iterator[tuple[str, Text]]:
     """The text with its last punctuation mark gone or added, and with one word replaced by a synonym."""
     marked = text.words[-1] in (".", "!", "?")
     yield "punctuation", replace(text, words=text.words[:-1] if marked else (*text.words, "."))
-    place = next((i for i, word in enumerate(text.words) if word.lower() in SYNONYMS), None)
-    if place is not None:
-        words = list(text.words)
-        words[place] = SYNONYMS[words[place].lower()]
-        yield "synonym", replace(text, words=tuple(words))
+    for place, word in enumerate(text.words):
+        if other := SYNONYMS.get(word.lower()):
+            yield "synonym", replace(text, words=(*text.words[:place], other, *text.words[place + 1 :]))
+            break
 
 
 # ---------------------------------------------------------------- other models
@@ -338,9 +322,9 @@ def randomised(adapler: Any, *, share: float, seed: int = 0) -> Any:
     layers = next(one for one in backbone.modules() if isinstance(one, torch.nn.ModuleList))
     base = {id(one) for one in backbone.base_model.modules()}
     head = [one for one in backbone.modules() if id(one) not in base]
-    pooler = getattr(backbone.base_model, "pooler", None)
+    pooler = getattr(backbone.base_model, "pooler", None) or torch.nn.ModuleList()
     chosen = list(layers)[len(layers) - math.ceil(share * len(layers)) :]
-    parts = [*head, *(pooler.modules() if pooler is not None else ()), *(m for one in chosen for m in one.modules())]
+    parts = [*head, *pooler.modules(), *(part for layer in chosen for part in layer.modules())]
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for part in parts:
