@@ -26,7 +26,6 @@ from transformers import PreTrainedModel
 
 from adapler import flops
 from adapler.backbones.families import check_task, label_names
-from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config
 from adapler.calibration import (
     CALIBRATION,
     Baseline,
@@ -41,7 +40,7 @@ from adapler.data import Task
 from adapler.errors import ArgumentError, DataError
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference import InferenceClassifier, Predictions, predict_rows, token_budget_for, weights_checksum
-from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.modeling import AdapLeRForSequenceClassification, is_fine_tuned, load_classifier, read_config
 from adapler.options import counted
 from adapler.passes import check_finite
 from adapler.system import check_output_file, choose_device, choose_dtype, describe_dtype, from_main, is_main

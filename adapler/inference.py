@@ -60,7 +60,6 @@ GPU_TOKEN_BUDGET = 65536  # on a GPU, whose kernels take longer to start than to
 # large model in float32, with room to spare.
 BYTES_A_TOKEN = 25 * 1024 * 4
 CHUNK = 16_384  # rows of a large data set that are in memory at a time
-HUB = ("subfolder", "revision", "token", "cache_dir", "local_files_only")  # arguments of from_pretrained: where to look
 
 
 # ---- batches
@@ -298,10 +297,9 @@ class Predicts:
     _calibration: Calibration | None = None
     _told: tuple[str, ...] = ()
 
-    def remember_source(self, name_or_path: str | Path, **arguments: Any) -> None:
-        """Read run.json where the model comes from (arguments of `from_pretrained`), CheckpointError if it is damaged;
-        calibration.json there is read when a budget is given."""
-        hub = {name: arguments[name] for name in HUB if name in arguments}
+    def remember_source(self, name_or_path: str | Path, **hub: Any) -> None:
+        """Read run.json where the model comes from (HubArguments), CheckpointError if it is damaged; calibration.json
+        there is read when a budget is given."""
         local = Path(name_or_path)
         self._source = (local.resolve() if local.exists() else name_or_path, hub)
         path = file_beside(name_or_path, RUN, **hub)

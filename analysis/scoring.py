@@ -34,11 +34,11 @@ from torch import Tensor
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.families import check_task
-from adapler.backbones.loading import is_local, load_any_classifier, read_config
 from adapler.embedded import CHECKPOINT
 from adapler.eraser import match_labels
 from adapler.errors import ArgumentError
 from adapler.inference import GRADIENT_TOKEN_BUDGET, batches_by_length
+from adapler.modeling import is_local, load_any_classifier, read_config
 from adapler.options import option
 from adapler.system import cache_folder, choose_device, choose_dtype, describe_dtype, replacing
 from adapler.text import load_tokenizer, reading

@@ -1,5 +1,5 @@
 """Plain transformers classifiers: what AdapLeR is built on.
 
-families has the kinds of encoder, attention works on rows without padding, loading finds and checks
-checkpoints, decomposition computes what each token contributes to a logit.
+families has the kinds of encoder, attention works on rows without padding, decomposition computes what each token
+contributes to a logit.
 """

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from adapler.backbones.attention import segment_softmax
 from adapler.backbones.families import view
-from adapler.backbones.loading import is_fine_tuned, read_config
 from adapler.contribution import Cost, predictor_class, threshold
 from adapler.errors import ArgumentError
 from adapler.options import Checked, flag, option, record
@@ -317,6 +316,8 @@ class AdapLeRTraining(Training):
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: str | Path) -> dict[str, Any]:
         """An AdapLeR model's own predictors and first layer, a new one's otherwise."""
+        from adapler.modeling import read_config
+
         config = read_config(start)
         own = {"predictor": "contextual", "contribution_hidden_size": 32, "first_layer": 0}
         if config.model_type == "adapler":
@@ -326,6 +327,8 @@ class AdapLeRTraining(Training):
 
     @classmethod
     def resolve(cls, options: Any, *, task: str, settings: Any, start: str | Path) -> Any:
+        from adapler.modeling import is_fine_tuned, read_config
+
         found = super().resolve(options, task=task, settings=settings, start=start)
         config = read_config(start)
         if found.freeze_backbone and not is_fine_tuned(config) and config.model_type != "adapler":
@@ -367,7 +370,7 @@ class AdapLeRTraining(Training):
 
     def build(self, **config: Any) -> Any:
         """An AdapLeR model keeps its backbone, predictors and thresholds. On anything else they are new."""
-        from adapler.modeling import AdapLeRForSequenceClassification
+        from adapler.modeling import AdapLeRForSequenceClassification, read_config
 
         start, labels = self.start, len(self.prepared.task.labels)
         predictors = {name: getattr(self.options, name) for name in ("predictor", "contribution_hidden_size")}

@@ -390,7 +390,7 @@ class Training:
 
     def with_new_head(self, classifier: Any) -> Any:
         """The classifier; where the run starts from an encoder, its head is initialised."""
-        from adapler.backbones.loading import is_fine_tuned, read_config, reinitialise_head
+        from adapler.modeling import is_fine_tuned, read_config, reinitialise_head
 
         if not is_fine_tuned(read_config(self.start)):
             reinitialise_head(classifier, mode=self.config.reinit_head, fine_tuned=False)

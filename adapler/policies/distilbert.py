@@ -65,7 +65,7 @@ class DistilBert(Training):
     def build(self, **config: Any) -> Any:
         """The student."""
         from adapler.backbones.families import ready
-        from adapler.backbones.loading import load_classifier
+        from adapler.modeling import load_classifier
 
         source = load_classifier(self.start, labels=list(self.prepared.task.labels))
         return ready(make_student(self.with_new_head(source)))
@@ -84,7 +84,7 @@ class DistilBert(Training):
 
     def load(self, folder: str | Path) -> Any:
         from adapler.backbones.families import ready
-        from adapler.backbones.loading import load_classifier
+        from adapler.modeling import load_classifier
 
         return ready(load_classifier(folder))
 

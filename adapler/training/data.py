@@ -24,7 +24,6 @@ from transformers import PreTrainedModel
 
 from adapler.backbones.decomposition import token_relevance
 from adapler.backbones.families import label_names, max_positions
-from adapler.backbones.loading import is_fine_tuned, read_config
 from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.inference import (
@@ -34,6 +33,7 @@ from adapler.inference import (
     batches_by_length,
     pad_rows,
 )
+from adapler.modeling import is_fine_tuned, read_config
 from adapler.system import is_main
 from adapler.text import INPUTS, choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding
 from adapler.training.config import TargetOptions, TaskOptions

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from adapler.backbones.families import SINGLE_LABEL, ready, train_packed
-from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import (
     classifier_score,
@@ -32,6 +31,7 @@ from adapler.evaluation import (
     with_predicted_labels,
 )
 from adapler.inference import predict_rows
+from adapler.modeling import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.options import counted
 from adapler.options import record as as_record
 from adapler.passes import plain_pass_of

@@ -15,7 +15,7 @@ from transformers import (
 
 from adapler import AdapLeRConfig, ArgumentError
 from adapler.backbones.families import view
-from adapler.backbones.loading import load_classifier, reinitialise_head
+from adapler.modeling import load_classifier, reinitialise_head
 from tests.adapler.backbones.folders import wrap
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import LAYERS, random_batch, tiny_classifier

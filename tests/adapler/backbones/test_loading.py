@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from adapler import ArgumentError, CheckpointError
 from adapler.backbones.families import view
-from adapler.backbones.loading import is_local, load_any_classifier, load_classifier, read_config
+from adapler.modeling import is_local, load_any_classifier, load_classifier, read_config
 from tests.adapler.backbones.folders import load, wrap
 from tests.conftest import LAYERS, WIDTH, tiny_adapler, tiny_classifier
 

@@ -10,8 +10,8 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler import minilm as encoder
-from adapler.backbones.loading import reinitialise_head
 from adapler.eraser import read_corpus
+from adapler.modeling import reinitialise_head
 from adapler.text import load_tokenizer
 
 pytestmark = pytest.mark.slow
