@@ -18,13 +18,14 @@ from matplotlib.figure import Figure
 from adapler.errors import ArgumentError
 from adapler.system import replacing
 from analysis.figures.curves import (
+    agreement_figure,
     correlation_figure,
     correlation_layers,
     faithfulness_figure,
     faithfulness_layers,
+    lengths_figure,
     precision_recall_figure,
 )
-from analysis.figures.layers import agreement_figure, lengths_figure
 from analysis.figures.style import STYLE, VENUES, select
 from analysis.figures.tokens import document_figure, heatmap_figure
 from analysis.figures.tradeoff import read_tradeoff, tradeoff_figure
