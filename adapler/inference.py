@@ -392,7 +392,7 @@ class Predicts:
         Args:
             dtype: "float32", "bfloat16", or "auto": bfloat16 where the model's device computes it in hardware.
         """
-        return cast(Self, inference_copy(self, dtype=dtype))
+        return inference_copy(self, dtype=dtype)
 
     def predict(
         self,
@@ -541,7 +541,7 @@ class InferenceClassifier(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return cast(torch.device, self.classifier.device)
+        return self.classifier.device
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Any = None, labels: Tensor | None = None

@@ -11,14 +11,12 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import (
@@ -30,7 +28,16 @@ from transformers import (
 )
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from adapler.backbones.families import check_config, check_task, family_of, max_positions, position_ids, ready, view
+from adapler.backbones.families import (
+    Family,
+    check_config,
+    check_task,
+    family_of,
+    max_positions,
+    position_ids,
+    ready,
+    view,
+)
 from adapler.contribution import Predictor, predictor_class
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.inference import Predicts
@@ -105,31 +112,21 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
         # Names that labels are given later are the backbone's, too: what is computed of it alone finds labels by them.
         # How many there are is the backbone's to say.
         super().__setattr__(name, value)
-        backbone = self._backbone
+        backbone = self.backbone_config
         if name in ("id2label", "label2id") and isinstance(backbone, PretrainedConfig):
             if len(value) == backbone.num_labels:
                 setattr(backbone, name, dict(value))
 
     @property
-    def _backbone(self) -> Any:
-        return self.backbone_config  # an object by now: __post_init__ made one of a dictionary
-
-    @property
     def num_hidden_layers(self) -> int:
-        return int(self._backbone.num_hidden_layers)
+        return int(cast(Any, self.backbone_config).num_hidden_layers)
 
     @property
     def hidden_size(self) -> int:
-        return int(self._backbone.hidden_size)
+        return int(cast(Any, self.backbone_config).hidden_size)
 
 
 # ---- checkpoints
-
-# Raised by transformers, torch and safetensors for damaged files, and for configurations whose values do not fit.
-LOADING_ERRORS = (
-    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
-    SafetensorError,
-)
 
 
 class HubArguments(TypedDict, total=False):
@@ -148,8 +145,6 @@ def is_local(name_or_path: str | Path) -> bool:
     A name like `checkpoints/x` has the form of a hub name too. It means the folder when that, or its first part, is
     there; so a mistyped folder never turns into a request to the network.
     """
-    if not isinstance(name_or_path, str | os.PathLike):
-        raise ArgumentError(f"model: got a {type(name_or_path).__name__}, must be a folder or a hub name")
     path = Path(name_or_path)
     if path.is_dir():
         return True
@@ -236,11 +231,8 @@ def load_classifier(
         config.num_labels = wanted
     setattr(config, family.attention_dropout, 0.0)
     load, checks = AutoModelForSequenceClassification.from_pretrained, (check_config, check_task)
-    classifier, info = _load(load, name_or_path, hub=hub, checks=checks, config=config)
-    # An encoder's head is new, and so may be the pooler that some encoders are saved without.
-    head = (family.pooler_path, *(name for name, _ in classifier.named_children() if name != family.base))
-    check_weights(classifier, info, name_or_path=name_or_path, new=() if fine_tuned else head)
-    return classifier
+    encoder = None if fine_tuned else family
+    return _load(load, name_or_path, hub=hub, checks=checks, encoder=encoder, config=config)[0]
 
 
 def load_any_classifier(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> PreTrainedModel:
@@ -256,9 +248,7 @@ def load_any_classifier(name_or_path: str | Path, **hub: Unpack[HubArguments]) -
             f"{name_or_path}: holds no fine-tuned classifier (found {found}, need a ...ForSequenceClassification)"
         )
     load = AutoModelForSequenceClassification.from_pretrained
-    classifier, info = _load(load, name_or_path, hub=hub, checks=(check_task,), config=config)
-    check_weights(classifier, info, name_or_path=name_or_path)
-    return classifier.eval()
+    return _load(load, name_or_path, hub=hub, checks=(check_task,), config=config)[0].eval()
 
 
 def _load(
@@ -267,45 +257,40 @@ def _load(
     *args: Any,
     hub: HubArguments,
     checks: Sequence[Callable[[Any], None]] = (),
+    encoder: type[Family] | None = None,
+    resized: bool = False,
+    whole: bool = False,
     **options: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """A model, in float32 by default, and transformers' loading info; CheckpointError for what cannot be loaded."""
-    options = {"dtype": torch.float32, "use_safetensors": True, **located(name_or_path, hub), **options}
-    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # which check_weights refuses
-    try:
-        for check in checks:
-            check(options["config"])
-        model, info = from_pretrained(name_or_path, *args, **options)
-    except LOADING_ERRORS as error:
-        line = (str(error).strip().splitlines() or [""])[0]
-        unreadable = f"the weights cannot be read ({type(error).__name__}: {line})"
-        reason = f"its config.json: {line}" if isinstance(error, ArgumentError) else unreadable
-        raise CheckpointError(f"{name_or_path}: {reason}") from error
-    return model, info
-
-
-def check_weights(
-    model: PreTrainedModel,
-    info: dict[str, Any],
-    *,
-    name_or_path: str | Path,
-    resized: bool = False,
-    new: tuple[str, ...] = (),
-    whole: bool = False,
-) -> None:
-    """Refuse weights that lack something, have another shape, or are not numbers.
+    """A model, in float32 by default, and transformers' loading info. CheckpointError for what cannot be loaded, and
+    for weights that lack something, have another shape, or are not numbers.
 
     transformers gives new random weights to what a checkpoint lacks, and a warning only. Such a model would drop
     tokens at random.
 
     Args:
-        info: transformers' `output_loading_info`.
-        resized: whether the caller set `ignore_mismatched_sizes`.
-        new: beginnings of the names that may be missing, because they are new in this model.
+        checks: of the configuration.
+        encoder: the checkpoint is an encoder of this family, so that the head is new, and the pooler may be.
+        resized: whether weights may have another shape and be new, transformers' `ignore_mismatched_sizes`.
         whole: refuse weights that the model has no place for; hub checkpoints of classifiers carry the remains of
             other heads.
     """
-    lost = sorted(name for name in info["missing_keys"] if not new or not name.startswith(new))
+    options = {"dtype": torch.float32, "use_safetensors": True, **located(name_or_path, hub), **options}
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # which is refused below
+    try:
+        for check in checks:
+            check(options["config"])
+        model, info = from_pretrained(name_or_path, *args, **options)
+    except Exception as error:  # damaged files make transformers raise nearly anything
+        line = (str(error).strip().splitlines() or [""])[0]
+        unreadable = f"the weights cannot be read ({type(error).__name__}: {line})"
+        reason = f"its config.json: {line}" if isinstance(error, ArgumentError) else unreadable
+        raise CheckpointError(f"{name_or_path}: {reason}") from error
+    lost = sorted(info["missing_keys"])
+    if encoder is not None:
+        lost = [
+            name for name in lost if name.startswith(f"{encoder.base}.") and not name.startswith(encoder.pooler_path)
+        ]
     shapes = [] if resized else [f"{name!r} {tuple(had)}" for name, had, _ in sorted(info["mismatched_keys"])]
     strange = sorted(info["unexpected_keys"]) if whole else []
     infinite = [name for name, tensor in model.named_parameters() if not bool(tensor.isfinite().all())]
@@ -318,6 +303,7 @@ def check_weights(
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise CheckpointError(f"{name_or_path}: the checkpoint {problem} {names[0]}{more}")
+    return model, info
 
 
 @torch.no_grad()
@@ -468,8 +454,8 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         if "torch_dtype" in kwargs:  # its name before transformers 5, which still takes it
             kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
         informed, resized = kwargs.pop("output_loading_info", False), kwargs.pop("ignore_mismatched_sizes", False)
-        model, info = _load(super().from_pretrained, name_or_path, *args, hub=hub, **kwargs)
-        check_weights(model, info, name_or_path=name_or_path, resized=resized, whole=True)
+        how: Any = {"hub": hub, "resized": resized, "whole": True}
+        model, info = _load(super().from_pretrained, name_or_path, *args, **how, **kwargs)
         model.remember_source(name_or_path, **hub)
         return (model, info) if informed else model
 
@@ -487,11 +473,11 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
     @property
     def removal_policy(self) -> Policy:
         """The removal policy: AdapLeR's predictors and thresholds, or another one (see `adapler.policies`)."""
-        return cast(Policy, policy_class(self.config.policy).of(self))
+        return policy_class(self.config.policy).of(self)
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
         """The backbone's, see transformers."""
-        return cast(nn.Module, self.backbone.resize_token_embeddings(*args, **kwargs))
+        return self.backbone.resize_token_embeddings(*args, **kwargs)
 
     def clamp_eta(self) -> None:
         """Keep eta in [0.01, 1] and theta positive, in place; AdapLeR's, called after each optimiser step."""
@@ -582,7 +568,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
                 raise ArgumentError(f"labels: {labels.dtype} is not the type of class indices")
             output = with_loss(output, labels.reshape(-1).long())
         as_object = config.return_dict if return_dict is None else return_dict
-        return output if as_object else cast(tuple[Any, ...], output.to_tuple())
+        return output if as_object else output.to_tuple()
 
     def _checked_inputs(
         self, ids: Tensor | None, mask: Tensor | None, types: Tensor | None, positions: Tensor | None

@@ -362,7 +362,7 @@ class MPNet(Family):
 
         if getattr(layer, "gradient_checkpointing", False) and layer.training:
             # transformers' own MPNetLayer knows nothing of it, unlike those of other families.
-            return cast(Tensor, layer._gradient_checkpointing_func(run, hidden))
+            return layer._gradient_checkpointing_func(run, hidden)
         return run(hidden)
 
     def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
