@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from adapler import __version__
-from adapler.options import CommandParser, user_errors
+from adapler.options import CommandParser, load_plugins, parse, read_recipe, user_errors
 from adapler.system import is_main
 
 
@@ -87,16 +87,14 @@ SHARED = ("finetune", "train", "run", "speed-up")  # done by several processes t
 
 def options_of(name: str, words: Sequence[str]) -> Any:
     """The options of a command, from the words after its name."""
-    from adapler.options import parse, read_recipe
     from adapler.policies import training_class
     from adapler.training import config
 
     if name == "predict":
         from adapler.predict import EXAMPLE, PredictOptions
 
-        return parse(
-            PredictOptions, words, prog="adapler predict", example=f"adapler predict {EXAMPLE}", positional="text"
-        )
+        example = f"adapler predict {EXAMPLE}"
+        return parse(PredictOptions, words, prog="adapler predict", example=example, positional="text")
     _, _, options, example = COMMANDS[name]
     cls, presets, known = getattr(config, options), {}, set()
     if name in ("run", "train", "targets"):
@@ -111,17 +109,12 @@ def options_of(name: str, words: Sequence[str]) -> Any:
             known = {one.name for one in fields(kind.Settings)}
         known |= {one.name for group in (cls, config.TargetOptions) for one in fields(group)}
         presets = {name: {k: v for k, v in values.items() if k in known} for name, values in kind.presets.items()}
-    return parse(
-        cls, words, prog=f"adapler {name}", example=f"adapler {name} {example}", presets=presets, positional="model"
-    )
+    prog = f"adapler {name}"
+    return parse(cls, words, prog=prog, example=f"{prog} {example}", presets=presets, positional="model")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code. Errors are raised as AdapLeRError.
-
-    Args:
-        argv: the words after `adapler`; default: those of this process.
-    """
+    """Run a command, given by the words after `adapler`; returns the exit code. Errors are raised as AdapLeRError."""
     words = sys.argv[1:] if argv is None else list(argv)
     name = ALIASES.get(words[0], words[0]) if words else "--help"
     if name == "--version":
@@ -138,8 +131,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if name not in SHARED and not is_main():
         return 0
-    from adapler.options import load_plugins
-
     load_plugins()  # first, so that a misspelt module is reported before a name is looked up
     options: Any = None if name == "data" else options_of(name, words[1:])
     import transformers

@@ -206,11 +206,8 @@ predictor_class = PREDICTORS.get  # the class of a name
 
 
 class ExactLinear(nn.Linear):
-    """A dense layer that computes in float32 or better, whatever its weights are stored in and under autocast.
-
-    `torch.ao.quantization.quantize_dynamic` replaces modules whose type is nn.Linear itself, so it leaves this one
-    alone.
-    """
+    """A dense layer that computes in float32 or better, whatever its weights are stored in and under autocast. It is no
+    nn.Linear for `torch.ao.quantization.quantize_dynamic`, which goes by the type itself."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in) -> (..., out), in the input's precision, at least float32."""

@@ -134,8 +134,7 @@ def forward_all(
 
     Args:
         model: AdapLeR, an InferenceClassifier or any transformers classifier.
-        rows: `Encoded.rows`, or other mappings with input_ids, attention_mask and, where the tokenizer makes them,
-            token_type_ids.
+        rows: `Encoded.rows`, or other mappings with input_ids, attention_mask and possibly token_type_ids.
         token_budget: padded tokens of a batch; default: see token_budget_for.
         progress: title of a progress bar; None for none.
         arguments: of the model's forward, such as removal and threshold_scale.
@@ -153,17 +152,11 @@ def forward_all(
 
 @dataclass(frozen=True)
 class Predictions:
-    """Outputs over encoded rows, in their order.
+    """Outputs over encoded rows, in their order."""
 
-    Attributes:
-        logits: (W, C) float32.
-        lengths_in: (W,) long, tokens of each row.
-        lengths: (W, L) long, tokens that enter each layer (all of them for a plain classifier).
-    """
-
-    logits: Tensor
-    lengths_in: Tensor
-    lengths: Tensor
+    logits: Tensor  # (W, C) float32
+    lengths_in: Tensor  # (W,) long, tokens of each row
+    lengths: Tensor  # (W, L) long, tokens that enter each layer (all of them for a plain classifier)
 
 
 @torch.inference_mode()
@@ -328,9 +321,8 @@ class Predicts:
     def encoding(
         self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
     ) -> Encoding:
-        """The part of a long text that this model reads: as given, else as in training (run.json);
-        without run.json the first wordpieces. `max_length` is at most its positions. See `choose_encoding`.
-        """
+        """The part of a long text that this model reads: as given, else as in training (run.json), else the first
+        wordpieces; see `choose_encoding`."""
         recorded = None if self._run is None else self._run[1]
         how = choose_encoding(recorded, max_length=max_length, long_documents=long_documents, stride=stride)
         return how.within(max_positions(cast(Any, self).backbone.config))
@@ -362,17 +354,12 @@ class Predicts:
         self, *, speedup: float | None = None, max_drop: float | None = None, milliseconds: float | None = None
     ) -> Choice:
         """The threshold scale for one target, by the stored calibration, see `Calibration.choose`; printed, it says
-        what to expect.
-
-        Raises:
-            ArgumentError: no target or several, one outside the measured curve, or no calibration of these weights.
-        """
+        what to expect. ArgumentError for a target outside the measured curve, or no calibration of these weights."""
         return self.calibration.choose(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
 
     def announce_scale(self, *, encoding: Encoding, runs: Any = None, **target: float) -> float:
         """The scale of `choose_scale`; what to expect of it goes to stderr, once for the same target. `runs`: the copy
-        that will compute, where that is in another dtype.
-        """
+        that will compute, where that is in another dtype."""
         choice = self.choose_scale(**target)
         machine = choice.other_machine(Machine.of(self if runs is None else runs))
         part = choice.other_reading(reading(encoding))
@@ -533,7 +520,6 @@ class InferenceClassifier(nn.Module):
     """
 
     def __init__(self, classifier: PreTrainedModel, *, dtype: str) -> None:
-        """dtype: see Predicts.for_inference."""
         super().__init__()
         self.classifier = ready(inference_copy(classifier, dtype=dtype))
         self.config = self.classifier.config

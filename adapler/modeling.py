@@ -42,7 +42,7 @@ from adapler.contribution import Predictor, predictor_class
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.inference import Predicts
 from adapler.options import is_number
-from adapler.passes import AdapLeROutput, hard_pass, with_loss
+from adapler.passes import AdapLeROutput, hard_pass
 from adapler.policies import Policy, options_of, policy_class
 
 logger = logging.getLogger(__name__)
@@ -566,7 +566,9 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         if labels is not None:
             if labels.is_floating_point():
                 raise ArgumentError(f"labels: {labels.dtype} is not the type of class indices")
-            output = with_loss(output, labels.reshape(-1).long())
+            logits = output.logits.to(torch.promote_types(output.logits.dtype, torch.float32))
+            loss = nn.functional.cross_entropy(logits, labels.reshape(-1).long())
+            output = AdapLeROutput(loss=loss, **output)  # made anew: the loss comes first, as in transformers
         as_object = config.return_dict if return_dict is None else return_dict
         return output if as_object else output.to_tuple()
 

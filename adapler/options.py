@@ -54,11 +54,8 @@ def option(
 ) -> Any:
     """A field of an options class; without a default the option is required.
 
-    Args:
-        help: one line for `--help`.
-        basic: shown by `--help`; the others appear under `--help-all` only.
-        choices: allowed values of a list's items; a `Literal` type has its own.
-        bounds: low, above, below, most: of the value, or of each item of a list; see `Checked`.
+    `--help` shows the basic ones, `--help-all` all. `choices` are allowed values of a list's items (a `Literal` type
+    has its own), `bounds` are low, above, below or most of the value, or of each item of a list; see `Checked`.
     """
     metadata = {"help": help, "basic": basic, "choices": choices, "bounds": bounds}
     if isinstance(default, list):
@@ -113,7 +110,6 @@ def parse(
     """Parse a command line into an options class.
 
     Args:
-        cls: dataclass whose fields are made by `option`; a field that is itself a dataclass is a group.
         argv: words of the command line; None takes those of the process.
         presets: values by preset name; the first one is the default.
         positional: option that words without an option set, unless it is given.

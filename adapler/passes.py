@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +56,6 @@ class AdapLeROutput(ModelOutput):  # type: ignore[misc]
     bars: Tensor | None = None
     log_scores: Tensor | None = None
     log_presence: Tensor | None = None
-
-
-def with_loss(output: AdapLeROutput, labels: Tensor) -> AdapLeROutput:
-    """The output with the cross-entropy of its logits with labels (B,), in float32 or better."""
-    logits = cast(Tensor, output.logits)
-    loss = nn.functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
-    return AdapLeROutput(loss=loss, **output)  # made anew: the loss comes first, as in transformers
 
 
 def check_finite(logits: Tensor) -> None:
@@ -162,7 +155,7 @@ def plain_pass(
 
 
 def plain_pass_of(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> Tensor:
-    """`plain_pass` of a batch as a collator makes it, by its names: input_ids, attention_mask, token_type_ids."""
+    """`plain_pass` of a batch as a collator makes it."""
     ids, mask = batch["input_ids"], batch["attention_mask"]
     return plain_pass(backbone, input_ids=ids, mask=mask, token_type_ids=batch.get("token_type_ids"))
 

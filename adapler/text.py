@@ -113,18 +113,11 @@ def _byte_levels(state: dict[str, Any]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Inputs of a model: one of each text, or several windows.
+    """Inputs of a model: one of each text, or several windows."""
 
-    Attributes:
-        rows: of each input the token ids, attention mask and, where the tokenizer makes them, token types, unpadded.
-        owners: the index of the text that each input belongs to, ascending.
-        encodings: of each input, the tokenizer's own record: `tokens`, `word_ids`, `sequence_ids`, `offsets`,
-            `overflowing` (not empty where the text was cut).
-    """
-
-    rows: list[dict[str, list[int]]]
-    owners: list[int]
-    encodings: list[Any]
+    rows: list[dict[str, list[int]]]  # INPUTS of each, as far as the tokenizer makes them, unpadded
+    owners: list[int]  # the index of the text that each belongs to, ascending
+    encodings: list[Any]  # the tokenizer's own: tokens, word_ids, sequence_ids, offsets, overflowing (where it was cut)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -332,19 +325,12 @@ def encode_dataset(
 
 @dataclass(frozen=True)
 class Encoding:
-    """Settings of tokenisation: length, and the part of a long text that is read.
+    """Settings of tokenisation: length, and the part of a long text that is read."""
 
-    Attributes:
-        max_length: longest input in wordpieces; None: the model's longest.
-        long_documents: the truncation strategy for longer texts, one of TRUNCATIONS.
-        stride: overlap of windows in wordpieces; None: by the length of a window.
-        note: one line that says all of this, and why.
-    """
-
-    max_length: int | None = None
-    long_documents: str = "truncate"
-    stride: int | None = None
-    note: str = ""
+    max_length: int | None = None  # wordpieces; None: the model's longest
+    long_documents: str = "truncate"  # the truncation strategy for longer texts, one of TRUNCATIONS
+    stride: int | None = None  # overlap of windows in wordpieces; None: by the length of a window
+    note: str = ""  # one line that says all of this, and why
 
     @property
     def arguments(self) -> dict[str, Any]:

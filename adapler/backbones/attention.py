@@ -41,18 +41,12 @@ GRAIN = 16
 
 @dataclass(frozen=True)
 class Segments:
-    """Boundaries of the sequences in a packed row.
+    """Boundaries of the sequences in a packed row."""
 
-    Attributes:
-        lengths: (B,) long, each at least 1.
-        owners: (T,) long, the sequence of each token, where it is known already.
-        bound: no sequence is longer; known without waiting for a GPU.
-        terms: what the attention adds to each pair of tokens, where layers share it; see pairwise_attention.
-    """
-
-    lengths: Tensor
-    owners: Tensor | None = None
-    bound: int | None = None
+    lengths: Tensor  # (B,) long, each at least 1
+    owners: Tensor | None = None  # (T,) long, the sequence of each token, where it is known already
+    bound: int | None = None  # no sequence is longer; known without waiting for a GPU
+    # What the attention adds to each pair of tokens, where layers share it; see pairwise_attention.
     terms: list[tuple[Tensor, Tensor, bool]] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
@@ -433,8 +427,8 @@ def adapler_attention(
 # Relative positions (MPNet) and sliding windows (ModernBERT): a term for each pair of tokens, which depends on how far
 # apart they were in the input, before any token was removed. So it is made anew from the positions of the tokens left.
 
+# Distances (B, N, N), key's position minus query's -> what the logits get, (B, H, N, N) or (B, 1, N, N).
 Term = Callable[[Tensor], Tensor]
-"""Distances (B, N, N), key's position minus query's -> what the logits get, (B, H, N, N) or (B, 1, N, N)."""
 
 
 def window(distance: Tensor, *, reach: int, dtype: torch.dtype) -> Tensor:
@@ -538,9 +532,7 @@ def _padded_pairs(
 # Attention that is looked at: fused kernels never hold the weights, so what is read of them is computed explicitly,
 # which is slower. b sequences of a group, h heads of a block, t tokens of a group, n tokens of one sequence.
 
-Reads = Literal["all", "cls", "nothing"]
-"""Part of a layer's attention weights to read: all, the row of [CLS], or none."""
-
+Reads = Literal["all", "cls", "nothing"]  # of a layer's attention weights: all, the row of [CLS], or none
 # Attention weights that are held at once (4 MB in float32): more of them leave the processor's cache between two steps,
 # which takes longer. One head of one sequence is never split.
 MOST_WEIGHTS = 1 << 20
@@ -548,13 +540,8 @@ MOST_WEIGHTS = 1 << 20
 
 class Received(NamedTuple):
     """Attention weights of a layer, the mean of its heads, (T,) each; None where the policy does not read it, see
-    `Policy.reads`. They depend on a sequence's own tokens only.
-
-    Attributes:
-        total: the sum over all queries of the token's sequence; sums to n in each sequence.
-        own: what a token gives to itself.
-        from_cls: what [CLS] gives; sums to 1 in each sequence.
-    """
+    `Policy.reads`. They depend on a sequence's own tokens only: the sum over all its queries, what a token gives to
+    itself, and what [CLS] gives."""
 
     total: Tensor = None  # type: ignore[assignment]
     own: Tensor = None  # type: ignore[assignment]
