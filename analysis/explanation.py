@@ -569,8 +569,6 @@ def _methods(wanted: Sequence[Any] | None, subject: Subject, target: str | int) 
         wanted = [*first, *DEFAULT_METHODS]
     chosen = {}
     for method in get_methods(wanted):
-        if "adapler" in method.needs and subject.adapler is None:
-            raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and {subject.name} is none")
         takes = method.has_target and method.options["target"] == PREDICTED
         chosen[method.key] = method.with_options(target=str(target)) if takes else method
     return chosen

@@ -164,8 +164,6 @@ def agreement_figure(
         if len(panels) < 2:  # agreement was not what the report is about
             panels = [*panels, *(metric for metric in report.metrics if metric not in panels)][: len(PANELS)]
     panels = [panels] if isinstance(panels, str) else list(panels)
-    if not panels:
-        raise ArgumentError("panels: got none, at least one metric is needed")
     n_methods = len(select(report, methods))
     width = venue(style).text if len(panels) > 1 or n_methods > MANY else venue(style).column
     roomy = width > 6 and report.n_layers <= 12 and n_methods <= 10

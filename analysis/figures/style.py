@@ -254,13 +254,10 @@ def select(report: RationaleReport, methods: Sequence[str] | str | None) -> tupl
 
 
 def chosen_layers(layers: Sequence[int] | int | None, default: Sequence[int], n_layers: int) -> tuple[int, ...]:
-    """The layers to draw, at least one."""
+    """The layers to draw."""
     chosen = tuple(default if layers is None else [layers] if isinstance(layers, int) else layers)
-    if not chosen:
-        raise ArgumentError("layers: got none, at least one is needed")
-    for layer in chosen:
-        if layer not in range(n_layers):
-            raise ArgumentError(f"layer: got {layer}, there are 0 to {n_layers - 1}")
+    if unknown := set(chosen) - set(range(n_layers)):
+        raise ArgumentError(f"layer: got {min(unknown)}, there are 0 to {n_layers - 1}")
     return chosen
 
 

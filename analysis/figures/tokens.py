@@ -100,11 +100,6 @@ class DocumentScores:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    @property
-    def n_layers(self) -> int:
-        rows = [len(rows) for rows in self.scores.values()]
-        return len(self.retention) if self.retention is not None else max(rows, default=0)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; a float32 is written with the fewest digits that give it back."""
         return vars(self) | {
@@ -183,10 +178,7 @@ def main_method(document: DocumentScores) -> str:
     """`cp` or `policy` if there, else the first one that has a score at every layer, else the first one."""
     removal = [method for method in OF_REMOVAL if method in document.scores]
     layered = [method for method, rows in document.scores.items() if len(rows) > 1]
-    names = removal or layered or list(document.scores)
-    if not names:
-        raise ArgumentError(f"document {document.id}: no scores to draw")
-    return names[0]
+    return next(iter(removal or layered or document.scores))
 
 
 # A passage
@@ -227,9 +219,6 @@ def passage(document: DocumentScores, *, width: float, n_lines: int, start: int 
     if not begins:
         raise ArgumentError(f"document {document.id}: no token of the text to draw")
     if start is not None:
-        if start < 0 or start not in words:
-            here = f"document {document.id}, whose words end at {max(words)}"
-            raise ArgumentError(f"start: word {start} is not in {here}")
         return _layout(document, words.tolist().index(start), width=width, n_lines=n_lines)
     sentences = [token for token in begins if token == begins[0] or document.tokens[token - 1] in (".", "!", "?")]
     starts = sentences if len(sentences) > 1 else begins
@@ -322,7 +311,7 @@ def document_figure(
     **options: Any,
 ) -> Figure:
     """An example of the report as text, layer by layer. options: n_lines, start, key and unit of `plot_document`."""
-    document = pick(report, example)
+    document = report.examples[example]
     method = method or main_method(document)
     panel = Panel(document, method, layers=layers, layerwise=report.is_layerwise(method))
     return passages_figure([panel], style=style, **options)
@@ -411,13 +400,6 @@ def _same_word(document: DocumentScores, token: int, other: int) -> bool:
     return 0 <= token and other < len(words) and words[token] >= 0 and bool(words[token] == words[other])
 
 
-def pick(report: RationaleReport, example: int) -> DocumentScores:
-    """The example of that index; ArgumentError says how many there are."""
-    if not 0 <= example < len(report.examples):
-        raise ArgumentError(f"example: got {example}, the report has {len(report.examples)} examples")
-    return report.examples[example]
-
-
 # Heat map
 
 
@@ -451,7 +433,7 @@ def plot_heatmap(
 
 
 def token_names(document: DocumentScores, size: float) -> list[str]:
-    """Labels of the tokens along an axis at a font size, with long ones such as web addresses shortened."""
+    """The tokens as they stand along an axis, long ones such as web addresses shortened."""
     widest = LONGEST_TOKEN * text_width("n", size)
     return [fitted(_text(document, token), widest, size) for token in range(len(document))]
 
@@ -502,7 +484,7 @@ def heatmap_figure(
 ) -> Figure:
     """Scores of an example by layer and token, a panel a method that it has scores of (default: up to four, the
     paper's first)."""
-    document = pick(report, example)
+    document = report.examples[example]
     names = [name for name in (select(report, methods) if methods else document.scores) if name in document.scores]
     if not methods:
         order = [*OF_REMOVAL, "saliency", "attention", "rollout", *names]

@@ -115,7 +115,7 @@ def test_a_model_without_removal_has_no_cp(classifier: Any, tiny_tokenizer: Any)
     assert list(e.methods) == ["saliency", "attention", "rollout"]
     assert (e.kept, e.present, e.thresholds, e.model) == (None, None, None, "BertForSequenceClassification")
     assert e.prediction == e.full_prediction and e.to_frame()["kept"].isna().all()
-    with pytest.raises(ArgumentError, match="methods: 'cp' needs an AdapLeR model"):
+    with pytest.raises(ArgumentError, match="'cp': needs an AdapLeR model"):
         explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="cp")
 
 
