@@ -192,12 +192,6 @@ class Explanation:
         """name -> (L', n)."""
         return {name: method.scores for name, method in self.methods.items()}
 
-    @property
-    def present(self) -> NDArray[np.bool_] | None:
-        """(L, n) bool, the tokens that AdapLeR's Contribution Predictor of layer l scores: those that entered the
-        layer before, all of them in layer 0. None without AdapLeR."""
-        return None if self.kept is None else np.vstack([np.ones((1, self.n), dtype=np.bool_), self.kept[:-1]])
-
     def to_frame(self) -> pd.DataFrame:
         """One row for each method, layer and token.
 

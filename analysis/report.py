@@ -157,13 +157,9 @@ class RationaleReport:
     def is_repeated(self, metric: str) -> bool:
         """Whether a metric at n = tokens present is that at n = tokens of the input, as are all such metrics: no method
         dropped tokens."""
-        place = {name: k for k, name in enumerate(self.metrics)}
-        twins = {name: twin for name in place if (twin := name.removesuffix("_present")) != name and twin in place}
-        values = self.values
-        return metric in twins and all(
-            np.array_equal(values[..., place[name]], values[..., place[twin]], equal_nan=True)
-            for name, twin in twins.items()
-        )
+        of = {name: self.values[..., k] for k, name in enumerate(self.metrics)}
+        twins = {name: twin for name in of if (twin := name.removesuffix("_present")) != name and twin in of}
+        return metric in twins and all(np.array_equal(of[a], of[b], equal_nan=True) for a, b in twins.items())
 
     # Means, intervals, tests
 
@@ -381,18 +377,15 @@ class RationaleReport:
         """Meaning of stars, and of bold print if a table has any."""
         said = ["Bold: best of a layer."] if any(table.best.any() for table in tables) else []
         if self.reference is not None:
-            said.append(
-                f"* differs from {self.title(self.reference)} at the same layer: p < .05, paired permutation test over "
-                f"documents, {HOLM_FAMILY}."
-            )
+            test = f"p < .05, paired permutation test over documents, {HOLM_FAMILY}"
+            said.append(f"* differs from {self.title(self.reference)} at the same layer: {test}.")
         return " ".join(said)
 
     def scopes(self) -> str:
         """One sentence on what "per layer" means for each method; empty for a report that does not say."""
         known: dict[str, list[str]] = {}
-        for method in self.methods:
-            if scope := self.meta.get("scopes", {}).get(method):
-                known.setdefault(scope, []).append(self.title(method))
+        for method, scope in self.meta.get("scopes", {}).items():
+            known.setdefault(scope, []).append(self.title(method))
         said = "; ".join(f"{', '.join(names)}: {scope}" for scope, names in known.items())
         return f"Scope of a score at one layer: {said}." if said else ""
 
@@ -419,10 +412,8 @@ class RationaleReport:
             parts.append(f"AdapLeR at threshold scale {meta['threshold_scale']:.4g}")
         if meta.get("dtype", "float32") != "float32":
             parts.append(f"computed in {meta['dtype']}")
-        missing = {name: n for name, n in meta.get("missing", {}).items() if n}
-        said = [
-            f"{self.title(name)} has nothing for {n} of {counted(total, 'document')}" for name, n in missing.items()
-        ]
+        of_all = f"of {counted(total, 'document')}"
+        said = [f"{self.title(name)} has nothing for {n} {of_all}" for name, n in meta.get("missing", {}).items() if n]
         said += [f"{remark[:1].upper()}{remark[1:]}" for remark in meta.get("notes", ())]
         return ", ".join(parts) + judged + "." + "".join(f" {one}." for one in said)
 
@@ -479,11 +470,9 @@ class RationaleReport:
 
     def __repr__(self) -> str:
         data = f"{self.meta['data']['name']} {self.meta['split']}"
-        return (
-            f"<RationaleReport: {data}, {counted(self.n_scored, 'document')} scored, {self.n_skipped} skipped, "
-            f"{counted(self.n_layers, 'layer')}\n"
-            f"  methods {', '.join(self.methods)}; metrics {', '.join(self.main_metrics())}>"
-        )
+        said = f"{data}, {counted(self.n_scored, 'document')} scored, {self.n_skipped} skipped"
+        names = f"methods {', '.join(self.methods)}; metrics {', '.join(self.main_metrics())}"
+        return f"<RationaleReport: {said}, {counted(self.n_layers, 'layer')}\n  {names}>"
 
     def _repr_html_(self) -> str:
         """In a notebook: the first two metrics' tables."""
@@ -750,15 +739,13 @@ def header(report: RationaleReport, data: str = "", remark: str = "") -> str:
         lines[-1] += f", {number(meta['adapler_accuracy'])} AdapLeR (same label on {number(meta['agreement'])})"
         scale = f" at threshold scale {meta['threshold_scale']:.4g}" if meta["threshold_scale"] != 1 else ""
         lengths = " ".join(f"{length:.0f}" for length in meta["mean_lengths"])
-        lines.append(
-            f"FLOPs      {meta['speedup']:.2f}x fewer with AdapLeR{scale}; tokens entering each layer: {lengths}"
-        )
+        fewer = f"{meta['speedup']:.2f}x fewer with AdapLeR{scale}"
+        lines.append(f"FLOPs      {fewer}; tokens entering each layer: {lengths}")
     lines += [f"missing    {name} has nothing for {n} documents" for name, n in meta["missing"].items() if n]
     for method, found in meta["diagnostics"].items():
         for name, one in found.items():
-            lines.append(
-                f"check      {method}: {name} {one['mean']:.2g} on average, {one['min']:.2g} to {one['max']:.2g}"
-            )
+            spread = f"{one['mean']:.2g} on average, {one['min']:.2g} to {one['max']:.2g}"
+            lines.append(f"check      {method}: {name} {spread}")
     for note in meta["notes"]:
         lines += textwrap.wrap(note, 100, initial_indent="note       ", subsequent_indent=" " * 11)
     return "\n".join(lines)

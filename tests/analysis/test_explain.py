@@ -54,10 +54,10 @@ def test_thresholds_and_kept_are_the_model_s_own(reducer: Any, tiny_tokenizer: A
     inputs = {"attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
     with torch.no_grad():
         out, full = reducer(ids, **inputs, threshold_scale=1.2), reducer(ids, **inputs, removal="none")
-    assert e.kept is not None and e.present is not None
+    assert e.kept is not None and e.methods["cp"].present is not None
     assert e.kept.tolist() == out.retention_mask[0].tolist() and not e.kept.all()
     np.testing.assert_allclose(e.scores["cp"], out.contribution_scores[0].numpy(), atol=1e-7)
-    present = torch.tensor(e.present.sum(1))
+    present = torch.tensor(e.methods["cp"].present.sum(1))
     np.testing.assert_allclose(e.thresholds, threshold(reducer.eta.detach(), present, scale=1.2).numpy(), rtol=1e-6)
     np.testing.assert_allclose(e.thresholds, out.bars[0].numpy(), rtol=1e-6)
     np.testing.assert_allclose(e.probabilities, out.logits[0].softmax(-1).numpy(), atol=1e-6)
@@ -113,7 +113,7 @@ def test_what_a_reader_has_to_know_is_said(reducer: Any, tiny_tokenizer: Any) ->
 def test_a_model_without_removal_has_no_cp(classifier: Any, tiny_tokenizer: Any) -> None:
     e = explain(GOOD, model=classifier, tokenizer=tiny_tokenizer)
     assert list(e.methods) == ["saliency", "attention", "rollout"]
-    assert (e.kept, e.present, e.thresholds, e.model) == (None, None, None, "BertForSequenceClassification")
+    assert (e.kept, e.thresholds, e.model) == (None, None, "BertForSequenceClassification")
     assert e.prediction == e.full_prediction and e.to_frame()["kept"].isna().all()
     with pytest.raises(ArgumentError, match="'cp': needs an AdapLeR model"):
         explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="cp")

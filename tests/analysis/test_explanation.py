@@ -35,10 +35,12 @@ def test_the_frame_says_what_the_arrays_say(e: Explanation) -> None:
         rows = frame[frame["method"] == name]
         np.testing.assert_array_equal(rows["score"].to_numpy().reshape(-1, e.n), e.scores[name])
     cp, saliency, _, gradients = (frame[frame["method"] == name] for name in METHODS)
-    assert e.kept is not None and e.thresholds is not None and e.present is not None
+    assert e.kept is not None and e.thresholds is not None and e.methods["cp"].present is not None
     assert cp["kept"].astype(bool).to_numpy().reshape(3, -1).tolist() == e.kept.tolist()
     thresholds = cp["threshold"].to_numpy().reshape(3, -1)
-    assert (~np.isnan(thresholds) == e.present).all() and thresholds[:, 0].tolist() == e.thresholds.tolist()
+    assert (~np.isnan(thresholds) == e.methods["cp"].present).all() and thresholds[
+        :, 0
+    ].tolist() == e.thresholds.tolist()
     assert saliency["kept"].tolist() == cp["kept"].tolist() and saliency["threshold"].isna().all()
     assert gradients["kept"].isna().all() and gradients["threshold"].isna().all()
     pieces = cp[cp["layer"] == 0]
@@ -112,9 +114,9 @@ def test_files(e: Explanation, tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "e.csv")) == len(e.to_frame())
     read = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
     np.testing.assert_allclose(read["methods"]["cp"]["scores"], e.scores["cp"])
-    assert e.kept is not None and e.present is not None
+    assert e.kept is not None and e.methods["cp"].present is not None
     assert read["kept"] == e.kept.astype(int).tolist() and read["tokens"] == list(e.tokens)
-    assert read["methods"]["cp"]["n_present"] == e.present.sum(1).tolist()
+    assert read["methods"]["cp"]["n_present"] == e.methods["cp"].present.sum(1).tolist()
     with pytest.raises(ArgumentError, match=r"save: 'e.docx' must end in one of .pdf, .png, .svg, .html, .csv, .json"):
         e.save(tmp_path / "e.docx")
     with pytest.raises(ArgumentError, match="layer and methods are for figures, e.csv holds everything"):
