@@ -25,16 +25,7 @@ from adapler.backbones.families import view
 from adapler.contribution import Cost, predictor_class, threshold
 from adapler.errors import ArgumentError
 from adapler.options import Checked, flag, option, record
-from adapler.policies.base import (
-    LayerView,
-    Policy,
-    Stage,
-    Step,
-    Training,
-    TrainingOptions,
-    options_of,
-    policy,
-)
+from adapler.policies.base import LayerView, Policy, Stage, Step, Training, TrainingOptions, options_of, policy
 from adapler.training.config import TargetOptions
 
 
@@ -54,10 +45,7 @@ class Objectives(TrainingOptions):
     """AdapLeR's two objectives (paper, eq. 4 and 7)."""
 
     phi: list[float] = option(
-        "weight of the length loss, which trains the thresholds; a model is trained for each value",
-        default=[2e-4],
-        basic=True,
-        low=0,
+        "weight of the length loss; a model is trained for each value", default=[2e-4], basic=True, low=0
     )
     # A target above 100 is a typing error: in texts of 500 tokens all but [CLS] would go in the first layers.
     target_speedup: list[float] | None = option(
@@ -68,13 +56,9 @@ class Objectives(TrainingOptions):
         most=100,
     )
     freeze_backbone: bool = option(
-        "post hoc: train predictors and thresholds only and leave the classifier's weights unchanged",
-        default=False,
-        basic=True,
+        "post hoc: train predictors and thresholds only, not the classifier's weights", default=False, basic=True
     )
-    gamma: float = option(
-        "weight of the contribution loss, which trains backbone and predictors", default=0.02, basic=True, low=0
-    )
+    gamma: float = option("weight of the contribution loss", default=0.02, basic=True, low=0)
     predictor: str | None = option(
         "Contribution Predictor: mlp (paper; sees a token alone), contextual (ours; sees its neighbours and the text's "
         "mean too), or a registered name (default: contextual, or the AdapLeR model's own)",
@@ -94,10 +78,7 @@ class Objectives(TrainingOptions):
         "largest slope in the gradient of soft removal; inf: unbounded, as in the paper", default=50.0, above=0
     )
     max_slope: float | None = option(
-        "largest slope of soft removal; a steep slope leaves no gradient to tokens just below a threshold (default: "
-        "unbounded, as in the paper)",
-        default=None,
-        above=0,
+        "largest slope of soft removal (default: unbounded, as in the paper)", default=None, above=0
     )
     routing: Literal["exact", "local"] = option(
         "gradients of contribution and length loss: exact, through all hidden states (two backward passes), or local "
@@ -105,10 +86,7 @@ class Objectives(TrainingOptions):
         default="exact",
     )
     average_decay: float = option(
-        "decay of the running average of the weights that is evaluated and saved, as .99 (0: no average)",
-        default=0.0,
-        low=0,
-        below=1,
+        "decay of the running average of the weights that is kept, as .99 (0: no average)", default=0.0, low=0, below=1
     )
     logit_distillation: float = option(
         "weight of the KL divergence of the logits from the fine-tuned classifier's (ours)", default=0.0, low=0
@@ -168,26 +146,18 @@ def logit_distillation(logits: Tensor, teacher: Tensor, *, temperature: float) -
 
 
 _FIRST_SLOPE, _LAST_SLOPE = 10.0, 1e5
+_PUBLISHED = {3: (50.0, 50.0), 5: (10.0, 10.0), 10: (10.0, 3.0), 1: (_LAST_SLOPE, 1.0)}  # by epochs: first, ratio
 
 
-def slope_at(epoch: int, epochs: int) -> float:
-    """Soft removal's lambda in an epoch (0-based): 50*50^e for 3 epochs, 10*10^e for 5, 10*3^e for 10.
+def slope_at(index: int, count: int, *, by_steps: bool = False) -> float:
+    """Soft removal's lambda in an epoch or, `by_steps`, in an optimiser step, from 0.
 
-    Other counts go geometrically from 10 to 1e5 (our choice; the paper names three counts only). A single epoch is at
-    once close to hard removal, which is what will be used.
+    50*50^e for 3 epochs, 10*10^e for 5, 10*3^e for 10 (the paper's). Other counts, and steps, go geometrically from 10
+    to 1e5 (ours). A single epoch is at once close to hard removal.
     """
-    published = {3: (50.0, 50.0), 5: (10.0, 10.0), 10: (10.0, 3.0), 1: (_LAST_SLOPE, 1.0)}
-    geometric = (_FIRST_SLOPE, (_LAST_SLOPE / _FIRST_SLOPE) ** (1 / max(1, epochs - 1)))
-    first, ratio = published.get(epochs, geometric)
-    return float(first * ratio**epoch)
-
-
-def slope_at_step(step: int, steps: int) -> float:
-    """Soft removal's lambda in an optimiser step (0-based) of a schedule by steps: geometrically from 10 to 1e5.
-
-    The slope grows a little in every step, so one long epoch begins as gently as many short ones.
-    """
-    return float(_FIRST_SLOPE * (_LAST_SLOPE / _FIRST_SLOPE) ** (step / max(1, steps - 1)))
+    geometric = (_FIRST_SLOPE, (_LAST_SLOPE / _FIRST_SLOPE) ** (1 / max(1, count - 1)))
+    first, ratio = geometric if by_steps else _PUBLISHED.get(count, geometric)
+    return float(first * ratio**index)
 
 
 @dataclass(kw_only=True)
@@ -203,7 +173,6 @@ class TwoObjectives(Stage):
     slope: float = math.nan  # of the last step
 
     def group_of(self, parameter: str) -> str:
-        """Backbone, predictors, thresholds."""
         if parameter in ("eta", "theta"):
             return "eta and theta"
         return "predictors" if parameter.startswith("contribution_predictors.") else "backbone"
@@ -216,14 +185,11 @@ class TwoObjectives(Stage):
         passes; the first ends at layer 0's attention and computes no gradient of a weight. With routing "local" L_CP
         and L_len have no gradient in a hidden state (see soft_pass), so one pass does it.
         """
-        if "targets" not in step.batch:
-            raise ArgumentError("train_dataset: rows have no 'targets'; adapler.training.data adds them")
         eta, theta = step.core.eta, step.core.theta
         probe = torch.ones_like(eta).requires_grad_()  # (L,)
         local = self.options.routing == "local"
         schedule = (step.number, step.steps) if step.by_steps else (step.epoch, step.epochs)
-        self.slope = (slope_at_step if step.by_steps else slope_at)(*schedule)
-        self.slope = min(self.slope, self.options.max_slope or math.inf)
+        self.slope = min(slope_at(*schedule, by_steps=step.by_steps), self.options.max_slope or math.inf)
         options = {"slope": self.slope, "gradient_slope": self.options.gradient_slope, "local_losses": local}
         with step.autocast():
             output = step.model(**step.inputs, removal="soft", probe=probe, **options)

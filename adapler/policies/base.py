@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from adapler.backbones.attention import Reads, Received
+from adapler.backbones.attention import Reads
 from adapler.contribution import Cost, PackedRow, retention
 from adapler.errors import ArgumentError
 from adapler.options import Checked, Registry, counted, option, record
@@ -36,14 +36,7 @@ class LayerView:
     index: int  # of the layer, from 0
     hidden: Tensor  # (T, D) states at the layer's input, or after its attention for a policy "between"
     row: PackedRow
-    received: Received | None = None  # the attention that each token got in this layer; None before it
-
-    @property
-    def attention(self) -> Received:
-        """`received`; ArgumentError where the policy decides before the layer."""
-        if self.received is None:
-            raise ArgumentError('policy: attention is known only to a policy with place = "between"')
-        return self.received
+    attention: Any = None  # that each token got in this layer, a `Received`; None for a policy "before"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,20 +193,6 @@ def qualifies(score: float, *, reference: float | None, max_drop: float) -> bool
     return reference is not None and score >= reference - max_drop - 1e-9
 
 
-def selection_value(
-    score: float, gain: float, *, reference: float | None, max_drop: float, target: float | None = None
-) -> float:
-    """A number whose maximum over the evaluated points (epochs, or steps) is the selection rule.
-
-    Without a target: of the points at most `max_drop` below the fine-tuned model, the one with the highest FLOPs
-    speedup; else the best score, of equal ones the fastest. With a target: of the points within 10 % of it, the best
-    score, of equal ones the fastest; else the nearest speedup. What qualifies has a value above 1.
-    """
-    if target is not None:
-        return 1 + score + 1e-9 * gain if is_near(gain, target) else min(gain / target, target / gain)
-    return 1 + gain if qualifies(score, reference=reference, max_drop=max_drop) else score - 1e-9 / gain
-
-
 @dataclass(kw_only=True)
 class Stage:
     """One stage of a training; a subclass has losses of its own. The next stage starts from its model."""
@@ -227,7 +206,7 @@ class Stage:
     constant: tuple[str, ...] = ()  # groups whose learning rate stays up after the warmup
     by_hand: tuple[str, ...] = ()  # parameters whose gradients the stage sets itself
     weights: Mapping[str, float] = field(default_factory=dict)  # of the losses; 1 by default, 0: only logged
-    selects: Literal["budget", "score", "last"] = "score"  # which point is kept: see `selection_value`, the best, ...
+    selects: Literal["budget", "score", "last"] = "score"  # which point is kept, see `value`
     target: float | None = None  # the speedup that it aims at
     distils: bool = False  # whether a step has the teacher's logits and states
     average_decay: float = 0.0  # of the running average of the weights that is evaluated and kept; 0: none
@@ -264,12 +243,20 @@ class Stage:
         return {}
 
     def value(self, score: float, gain: float, *, reference: float | None, max_drop: float, step: int) -> float:
-        """The selection value of an evaluated point, see `selection_value`."""
+        """A number whose maximum over the evaluated points (epochs, or steps) is the selection rule.
+
+        "budget" without a target: of the points at most `max_drop` below the fine-tuned model, the one with the highest
+        FLOPs speedup; else the best score, of equal ones the fastest. With a target: of the points within 10 % of it,
+        the best score, of equal ones the fastest; else the nearest speedup. What qualifies has a value above 1.
+        """
         if self.selects == "last":
             return float(step)
-        if self.selects == "score":
-            return score - 1e-9 / max(gain, math.ulp(1.0))
-        return selection_value(score, gain, reference=reference, max_drop=max_drop, target=self.target)
+        if self.selects == "budget" and self.target is not None:
+            near = is_near(gain, self.target)
+            return 1 + score + 1e-9 * gain if near else min(gain / self.target, self.target / gain)
+        if self.selects == "budget" and qualifies(score, reference=reference, max_drop=max_drop):
+            return 1 + gain
+        return score - 1e-9 / max(gain, math.ulp(1.0))
 
     def evaluated(self, metrics: dict[str, Any]) -> None:
         """After an evaluation during training; may add to its metrics."""

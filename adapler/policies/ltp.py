@@ -113,8 +113,7 @@ class LearnedThresholds(Policy):
     def threshold(self, index: int) -> Tensor:
         """theta of a layer, scalar."""
         rising = self.options.theta_final * index / self.layers
-        theta: Tensor = (rising + self.delta[index]).clamp(min=LOWEST)
-        return theta
+        return (rising + self.delta[index]).clamp(min=LOWEST)
 
     def score(self, view: LayerView) -> Tensor:
         """(T,) mean attention received; sums to 1 in each sequence."""
@@ -125,5 +124,4 @@ class LearnedThresholds(Policy):
         return (scale * self.threshold(view.index)).to(scores.dtype).expand(len(view.row.segments.lengths))
 
     def gate(self, view: LayerView, scores: Tensor) -> Tensor:
-        gate: Tensor = ((scores - self.threshold(view.index)) / self.options.temperature).sigmoid()
-        return gate
+        return ((scores - self.threshold(view.index)) / self.options.temperature).sigmoid()

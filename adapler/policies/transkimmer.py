@@ -55,8 +55,7 @@ class SkimPredictor(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(T, D) -> (T, 2)."""
-        choices: Tensor = self.choice(gelu(self.between(self.dense(self.before(hidden)))))
-        return choices
+        return self.choice(gelu(self.between(self.dense(self.before(hidden)))))
 
 
 @dataclass(kw_only=True)

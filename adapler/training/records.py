@@ -123,8 +123,7 @@ def _mark(path: Path, config: Mapping[str, Any]) -> None:
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration as it is when it was written and read again, without what changes no number."""
-    plain: dict[str, Any] = json.loads(json.dumps(_finite(comparable(config)), default=str))
-    return plain
+    return json.loads(json.dumps(_finite(comparable(config)), default=str))
 
 
 def _state(folder: Path, wanted: dict[str, Any]) -> bool | str:

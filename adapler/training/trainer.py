@@ -317,8 +317,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                 if (gradient := getattr(self.core, name).grad) is not None:
                     torch.distributed.all_reduce(gradient)
                     gradient /= self.accelerator.num_processes
-        reported: Tensor = share * loss.detach()
-        return reported
+        return share * loss.detach()
 
     def _reduced(self, values: Tensor) -> Tensor:
         """The sum over processes; of one process the values as they are, which may be float64 beside an MPS device."""

@@ -12,8 +12,8 @@ from datasets import Dataset
 
 from adapler.flops import speedup
 from adapler.inference import predict_rows
-from adapler.policies.adapler import SpeedController, reach_target, slope_at, slope_at_step
-from adapler.policies.base import selection_value
+from adapler.policies.adapler import SpeedController, reach_target, slope_at
+from adapler.policies.base import Stage
 from adapler.training.pipeline import shortfall
 from tests.adapler.training.common import trainer
 from tests.conftest import VOCABULARY, tiny_adapler
@@ -35,8 +35,8 @@ def test_slopes(epochs: int, slopes: list[float]) -> None:
 
 
 def test_the_slope_by_steps() -> None:
-    slopes = [slope_at_step(step, 101) for step in range(101)]
-    assert slopes[0] == 10 and slopes[100] == pytest.approx(1e5) and slope_at_step(0, 1) == 10
+    slopes = [slope_at(step, 101, by_steps=True) for step in range(101)]
+    assert slopes[0] == 10 and slopes[100] == pytest.approx(1e5) and slope_at(0, 1, by_steps=True) == 10
     ratios = [later / earlier for earlier, later in zip(slopes, slopes[1:], strict=False)]
     assert max(ratios) == pytest.approx(min(ratios)), "it grows by the same factor in every step"
 
@@ -179,7 +179,7 @@ def test_a_target_beyond_all_factors_ends_too(
 
 def test_which_point_is_selected() -> None:
     def value(score: float, gain: float) -> float:
-        return selection_value(score, gain, reference=0.9, max_drop=0.01, target=4.0)
+        return Stage(selects="budget", target=4.0).value(score, gain, reference=0.9, max_drop=0.01, step=1)
 
     assert value(0.8, 3.6) > value(0.7, 4.0) > 1, "near the target the score decides"
     assert value(0.8, 4.3) > value(0.8, 3.7), "of equal scores, the fastest"

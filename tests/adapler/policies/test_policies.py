@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
 from adapler.flops import adapler_flops, backbone_flops
-from adapler.policies import Policy, policy, policy_class, policy_names
+from adapler.policies import policy, policy_class, policy_names
 from tests.adapler.policies.policy_models import OTHERS, tiny_policy
 from tests.conftest import CLASSIFIERS, LAYERS, padding_of, random_batch
 
@@ -198,13 +198,3 @@ def test_a_policy_that_is_not_known() -> None:
 def test_controls_have_no_soft_removal() -> None:
     with pytest.raises(ArgumentError, match=r"^policy: 'cls_topk' has no soft removal"):
         tiny_policy("cls_topk")(**random_batch([5]), removal="soft")
-
-
-def test_attention_is_refused_before_a_layer() -> None:
-    from adapler.contribution import PackedRow
-    from adapler.policies import LayerView
-
-    hidden = torch.zeros(3, 8)
-    with pytest.raises(ArgumentError, match=r"^policy: attention is known only to a policy with place"):
-        _ = LayerView(0, hidden, PackedRow.of_one_text(hidden)).attention
-    assert issubclass(policy_class("cls_topk"), Policy)

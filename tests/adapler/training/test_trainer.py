@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from transformers import TrainerCallback, set_seed
 from adapler import TrainingError
 from adapler.passes import plain_pass
 from adapler.policies.adapler import contribution_loss, contribution_target, length_loss
-from adapler.policies.base import Stage, Step, selection_value
+from adapler.policies.base import Stage, Step
 from adapler.training.trainer import LIVE_WEIGHTS
 from tests.adapler.policies.policy_models import tiny_policy
-from tests.adapler.training.common import gradients, no_dropout, rows, step, trainer
+from tests.adapler.training.common import gradients, no_dropout, step, trainer
 from tests.conftest import tiny_adapler, tiny_classifier
 
 
@@ -200,15 +201,16 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_weight(tmp_path: Path, ti
 
 
 def test_selection_prefers_speed_among_epochs_that_qualify() -> None:
+    value = partial(Stage(selects="budget").value, max_drop=0.01, step=1)
     scores = [(0.86, 1.5), (0.855, 4.0), (0.84, 9.0)]
-    values = [selection_value(score, gain, reference=0.86, max_drop=0.01) for score, gain in scores]
+    values = [value(score, gain, reference=0.86) for score, gain in scores]
     assert values.index(max(values)) == 1
-    values = [selection_value(score, gain, reference=0.95, max_drop=0.01) for score, gain in scores]
+    values = [value(score, gain, reference=0.95) for score, gain in scores]
     assert values.index(max(values)) == 0
-    tied = [selection_value(0.825, gain, reference=0.845, max_drop=0.01) for gain in (3.6, 6.9, 0.9)]
+    tied = [value(0.825, gain, reference=0.845) for gain in (3.6, 6.9, 0.9)]
     assert tied.index(max(tied)) == 1, "equal scores: the fastest"
-    assert selection_value(1.0, 9.0, reference=None, max_drop=0.01) <= 1, "never taken for one that qualifies"
-    assert selection_value(0.855, 2.0, reference=0.865, max_drop=0.01) == 3.0, "exactly .01 below qualifies"
+    assert value(1.0, 9.0, reference=None) <= 1, "never taken for one that qualifies"
+    assert value(0.855, 2.0, reference=0.865) == 3.0, "exactly .01 below qualifies"
 
 
 def test_the_selected_epoch_is_what_the_model_holds(tmp_path: Path, tiny_tokenizer: Any) -> None:
@@ -217,13 +219,6 @@ def test_the_selected_epoch_is_what_the_model_holds(tmp_path: Path, tiny_tokeniz
     history = [entry for entry in one.state.log_history if "eval_selection" in entry]
     best = max(history, key=lambda entry: entry["eval_selection"])
     assert [round(float(eta), 4) for eta in one.core.eta.detach()] == best["eval_eta"]
-
-
-def test_training_without_targets_is_refused(tmp_path: Path, tiny_tokenizer: Any) -> None:
-    one = trainer(tmp_path, tiny_tokenizer)
-    one.train_dataset = rows().remove_columns("targets")
-    with pytest.raises(ValueError, match="rows have no 'targets'"):
-        one.train()
 
 
 def test_every_forward_pass_of_an_accumulated_step_is_looked_at(tmp_path: Path, tiny_tokenizer: Any) -> None:
