@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass, field, make_dataclass, replace
@@ -30,9 +31,7 @@ class TaskOptions(Checked):
         default=None,
     )
     max_length: int | None = option(
-        "maximum input length in wordpieces (default: the task's; for a trained model: as in training)",
-        default=None,
-        basic=True,
+        "maximum input length in wordpieces (default: the task's, or a trained model's)", default=None, basic=True
     )
     long_documents: Truncation | None = option(
         "which part of a longer text is read: the first wordpieces (truncate), the last ones, or all in overlapping "
@@ -40,18 +39,13 @@ class TaskOptions(Checked):
         default=None,
     )
     train_documents: Truncation | None = option(
-        "the same, for the training split only; `last` trains on text that a classifier fine-tuned on the first "
-        "wordpieces has not seen (default: as --long-documents)",
-        default=None,
+        "the same, for the training split only (default: as --long-documents)", default=None
     )
     stride: int | None = option(
-        "overlap of windows in wordpieces (default: 128, or a quarter of a window when that is less)",
-        default=None,
-        low=0,
+        "overlap of windows in wordpieces (default: 128, or a quarter of a shorter window)", default=None, low=0
     )
     validation_share: float | None = option(
-        "share of the training rows to hold out if the task has no validation split (default: a tenth, at most 2000 "
-        "rows)",
+        "share of train to hold out without a validation split (default: .1, 2000 rows at most)",
         default=None,
         above=0,
         below=1,
@@ -66,13 +60,7 @@ class OnDevice(Checked):
     """Device and precision."""
 
     device: str = option("auto (the GPU, if there is one), cpu, cuda or mps; cuda:N for inference only", default="auto")
-    seed: int = option(
-        "random seed of new weights, the order of rows, dropout and the sample of --limit",
-        default=42,
-        basic=True,
-        low=0,
-        below=2**32,
-    )
+    seed: int = option("random seed of all that is drawn", default=42, basic=True, low=0, below=2**32)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,8 +73,7 @@ class Execution(OnDevice):
     """Device and precision."""
 
     precision: Dtype = option(
-        "bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 if the hardware supports it",
-        default="auto",
+        "bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 if the hardware has it", default="auto"
     )
 
     @property
@@ -99,11 +86,7 @@ class Execution(OnDevice):
 class Inference(OnDevice):
     """Device and precision."""
 
-    dtype: Dtype = option(
-        "dtype of the layers' weights: bfloat16, float32, or auto: bfloat16 if the hardware supports it; predictors, "
-        "thresholds and the head stay in float32",
-        default="auto",
-    )
+    dtype: Dtype = option("of the layers: bfloat16, float32, or auto: bfloat16 if the hardware has it", default="auto")
 
 
 @dataclass(kw_only=True)
@@ -113,7 +96,7 @@ class Optimisation(Execution):
     epochs: int = option("passes over the training set", default=5, basic=True, low=1)
     max_steps: int | None = option("number of optimiser steps, instead of --epochs", default=None, low=1)
     eval_steps: int | None = option(
-        "optimiser steps between two evaluations and checkpoints (default: an epoch)", default=None, low=1
+        "steps between evaluations and checkpoints (default: an epoch)", default=None, low=1
     )
     batch_size: int = option("rows per forward pass", default=32, basic=True, low=1)
     accumulation: int = option("forward passes per optimiser step", default=1, low=1)
@@ -122,9 +105,7 @@ class Optimisation(Execution):
     weight_decay: float = option("weight decay of the matrices of backbone and predictors", default=0.01, low=0)
     workers: int = option("worker processes that tokenise a large data set and prepare batches", default=0, low=0)
     group_by_length: bool = option("batch rows of similar length: less padding, less shuffling", default=False)
-    gradient_checkpointing: bool = option(
-        "recompute activations in the backward pass: less memory, more time", default=False
-    )
+    gradient_checkpointing: bool = option("recompute activations: less memory, more time", default=False)
     report_to: Literal["none", "tensorboard", "wandb"] = option("where else to send the log", default="none")
 
     def __post_init__(self) -> None:
@@ -147,9 +128,7 @@ class TargetOptions(Checked):
         "attribute to the input of each predictor's own layer, or to the embeddings, as the paper does", default="own"
     )
     target_logit: Literal["gold", "predicted", "contrast"] = option(
-        "output to attribute: logit of the true class, of the predicted class, or the true class minus the strongest "
-        "other class",
-        default="contrast",
+        "output to attribute: logit of the true or predicted class, or true minus strongest other", default="contrast"
     )
     target_epochs: int = option("number of best fine-tuning epochs to average over", default=3, low=1)
 
@@ -219,10 +198,7 @@ class PolicyConfig(_Stages):
         basic=True,
     )
     max_drop: float = option(
-        "largest drop of the validation score below the fine-tuned classifier's at which a model is selected",
-        default=0.01,
-        low=0,
-        most=1,
+        "largest drop of the validation score at which a model is selected", default=0.01, low=0, most=1
     )
     training: Any = None
 
@@ -235,19 +211,13 @@ class TrainConfig(PolicyConfig):
         "output folder of `adapler finetune`: initial weights, reference score and teacher", default=None, basic=True
     )
     model: str | None = option(
-        "initial weights from elsewhere: an encoder, as in the paper, a fine-tuned classifier, or an AdapLeR model to "
-        "train further (hub name or folder)",
+        "initial weights from elsewhere: an encoder, a fine-tuned classifier, or an AdapLeR model to train further",
         default=None,
         basic=True,
     )
-    targets: Path | None = option(
-        "output folder of `adapler targets`, required for --policy adapler", default=None, basic=True
-    )
+    targets: Path | None = option("output folder of `adapler targets`, for --policy adapler", default=None, basic=True)
     reference_score: float | None = option(
-        "validation score of the fine-tuned classifier (default: measured)",
-        default=None,
-        low=0,
-        most=1,
+        "validation score of the fine-tuned classifier (default: measured)", default=None, low=0, most=1
     )
 
     def __post_init__(self) -> None:
@@ -261,19 +231,13 @@ class RunConfig(PolicyConfig):
     """Run the whole pipeline of a task: fine-tune, compute targets, train, evaluate. A stopped run resumes."""
 
     model: str | None = option("pre-trained encoder: hub name or folder", default=None, basic=True)
-    classifier: str | None = option(
-        "fine-tuned classifier, instead of --model: hub name or folder", default=None, basic=True
-    )
+    classifier: str | None = option("fine-tuned classifier, instead of --model", default=None, basic=True)
     start: Literal["pretrained", "finetuned"] = option(
         "initial weights of the backbone in the training of the policy", default="finetuned"
     )
     half: bool = option(_HALF, default=False)
-    finetune_epochs: int | None = option(
-        "epochs of fine-tuning (default: --epochs, or --max-steps)", default=None, low=1
-    )
-    finetune_learning_rate: float | None = option(
-        "learning rate of fine-tuning (default: --learning-rate)", default=None, above=0
-    )
+    finetune_epochs: int | None = option("of fine-tuning (default: --epochs, or --max-steps)", default=None, low=1)
+    finetune_learning_rate: float | None = option("of fine-tuning (default: --learning-rate)", default=None, above=0)
     finetune_packed: bool = option(_PACKED, default=False)
 
     def __post_init__(self) -> None:
@@ -333,21 +297,11 @@ class EvaluateConfig(Checked):
     model: str = option("AdapLeR model: folder or hub name", basic=True)
     split: Literal["train", "validation", "test"] = option("split to evaluate", default="test", basic=True)
     threshold_scale: list[float] | None = option(
-        "factors on the thresholds: below 1 keeps more tokens, 0 keeps all (default: 1)",
-        default=None,
-        basic=True,
-        low=0,
-        below=float("inf"),
+        "factors on the thresholds, 0 keeps all tokens (default: 1)", default=None, basic=True, low=0, below=math.inf
     )
-    speedup: list[float] | None = option(
-        "FLOPs speedups to reach, by the model's calibration", default=None, basic=True
-    )
-    max_drop: list[float] | None = option(
-        "largest allowed drops of the score, by the model's calibration", default=None, low=0, most=1
-    )
-    milliseconds: list[float] | None = option(
-        "time limits per text in batches, by the model's calibration", default=None
-    )
+    speedup: list[float] | None = option("FLOPs speedups, by the model's calibration", default=None, basic=True)
+    max_drop: list[float] | None = option("drops of the score, by the calibration", default=None, low=0, most=1)
+    milliseconds: list[float] | None = option("time limits per text in batches, by the calibration", default=None)
     output: Path | None = option("write the result to this JSON file", default=None, basic=True)
     token_budget: int | None = option("padded tokens in a batch (default: by the device)", default=None, low=1)
     task: TaskOptions
@@ -372,12 +326,8 @@ class CalibrateConfig(Checked):
     """Measure score, FLOPs and time over threshold scales: the curve behind --speedup and --max-drop."""
 
     model: str = option("folder of an AdapLeR model; a hub name needs --output", basic=True)
-    split: Literal["validation", "test"] = option(
-        "split to measure on; test requires --output", default="validation", basic=True
-    )
-    output: Path | None = option(
-        "write the curve to this JSON file (default: in the model's folder)", default=None, basic=True
-    )
+    split: Literal["validation", "test"] = option("test requires --output", default="validation", basic=True)
+    output: Path | None = option("JSON file of the curve (default: in the model's folder)", default=None, basic=True)
     most_speedup: float = option("FLOPs speedup at which the curve ends", default=12.0, above=1)
     most_drop: float = option("drop of the score at which the curve ends", default=0.15, above=0, most=1)
     points: int = option("maximum number of threshold scales to measure", default=24, low=4)
@@ -395,12 +345,10 @@ class ExportConfig(Checked):
 
     model: Path = option("folder of an AdapLeR model", basic=True)
     output: Path = option("output folder", basic=True)
-    onnx: bool = option(
-        "write ONNX graphs, which drop tokens too; requires the extra `onnx`", default=False, basic=True
-    )
+    onnx: bool = option("write ONNX graphs, which drop tokens too; needs the extra `onnx`", default=False, basic=True)
     int8: bool = option("with --onnx: quantise the backbone's matrices to int8", default=False, basic=True)
     threshold_scale: float = option(
-        "factor on the thresholds, built into the copy", default=1.0, basic=True, above=0, below=float("inf")
+        "factor on the thresholds, built into the copy", default=1.0, basic=True, above=0, below=math.inf
     )
 
     def __post_init__(self) -> None:
@@ -416,12 +364,8 @@ class CardConfig(Checked):
     """Write a model card, README.md, from a model's records and evaluations."""
 
     model: Path = option("folder of an AdapLeR model, where the card is written", basic=True)
-    base_model: str | None = option(
-        "the encoder's name on the hub (default: from the records)", default=None, basic=True
-    )
-    license: str | None = option(
-        "license of the weights in the hub's spelling, as apache-2.0", default=None, basic=True
-    )
+    base_model: str | None = option("the encoder on the hub (default: from the records)", default=None, basic=True)
+    license: str | None = option("of the weights, in the hub's spelling, as apache-2.0", default=None, basic=True)
     language: list[str] | None = option("languages of the texts, as en", default=None, basic=True)
     name: str | None = option("title (default: the folder's name)", default=None, basic=True)
     overwrite: bool = option("replace an existing README.md", default=False, basic=True)

@@ -119,8 +119,6 @@ def _trainer(
 ) -> StageTrainer:
     """The trainer of a stage in a folder, which is marked as begun with `config`, see `is_finished`; `options` have the
     stage's epochs and learning rate, and `keep` checkpoints stay (default: all)."""
-    if options.gradient_checkpointing and not model.supports_gradient_checkpointing:
-        raise ArgumentError(f"--gradient-checkpointing: transformers' {model.config.model_type} has none")
     _say(f"note: {describe_dtype(options.precision, choose_device(options.device))}\n{stage.name} into {folder}")
     records.begin(folder, config)
     return StageTrainer(

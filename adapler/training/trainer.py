@@ -140,19 +140,13 @@ class WeightAverage(TrainerCallback):  # type: ignore[misc]
     def applied(self) -> Iterator[None]:
         """Within it the model has the averaged weights."""
 
-        def swap() -> None:
-            for name, parameter in self.live.items():
-                parameter.data, self.mean[name] = self.mean[name], parameter.data
-
-        swap()
+        for name, parameter in self.live.items():
+            parameter.data, self.mean[name] = self.mean[name], parameter.data
         try:
             yield
         finally:
-            swap()
-
-    def save_live(self, folder: Path) -> None:
-        """Write the weights from which training resumes."""
-        save_file({name: parameter.detach() for name, parameter in self.live.items()}, folder / LIVE_WEIGHTS)
+            for name, parameter in self.live.items():
+                parameter.data, self.mean[name] = self.mean[name], parameter.data
 
     def load_live(self, folder: Path) -> None:
         """Go on from a checkpoint: the model, which has its average, gets its live weights."""
@@ -221,7 +215,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             self.add_callback(self.average)
         self.started = time.time()
         self._at, self._pass = -1, 0
-        self._parts: list[dict[str, Tensor]] = []  # of each forward pass of this step
+        self._parts: list[tuple[str, Tensor]] = []  # the losses of each forward pass of this step
         self._norms: dict[str, Tensor] = {}
         self._since_log: dict[str, list[float]] = {}
 
@@ -261,21 +255,17 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip the gradients, each set of groups by its own norm; gives the norm of the first set."""
-        parameters = {name: [p for _, p in found if p.grad is not None] for name, found in self._groups().items()}
-        parameters = {name: found for name, found in parameters.items() if found}
-        lengths = {
-            name: torch.nn.utils.get_total_norm([p.grad for p in found if p.grad is not None])
-            for name, found in parameters.items()
-        }
-        self._norms = {f"grad_norm_{name.split()[0]}": norm for name, norm in lengths.items()}
-        sets = self.stage.clipped or tuple((name,) for name in parameters)
+        groups = {name: [p for _, p in found if p.grad is not None] for name, found in self._groups().items()}
+        gradients: dict[str, list[Any]] = {name: [p.grad for p in found] for name, found in groups.items()}
+        norms = {name: nn.utils.get_total_norm(found) for name, found in gradients.items() if found}
+        self._norms = {f"grad_norm_{name.split()[0]}": norm for name, norm in norms.items()}
         totals = []
-        for names in sets:
-            if present := [name for name in names if name in parameters]:
-                norms = [lengths[name] for name in present]
-                totals.append(norms[0] if len(names) == 1 else torch.stack(norms).norm())
+        for names in self.stage.clipped or [(name,) for name in norms]:
+            if present := [name for name in names if name in norms]:
+                own = [norms[name] for name in present]
+                totals.append(own[0] if len(names) == 1 else torch.stack(own).norm())
                 for name in present:
-                    torch.nn.utils.clip_grads_with_norm_(parameters[name], self.args.max_grad_norm, totals[-1])
+                    nn.utils.clip_grads_with_norm_(groups[name], self.args.max_grad_norm, totals[-1])
         return totals[0] if self.stage.clipped else torch.stack(totals).norm()
 
     # One step
@@ -311,7 +301,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                 taught=taught,
             )
         )
-        self._parts.append({name: part.detach() for name, part in parts.items()})
+        self._parts += [(name, part.detach()) for name, part in parts.items()]
         if self.stage.by_hand and self.accelerator.sync_gradients and self.accelerator.num_processes > 1:
             for name in self.stage.by_hand:  # as DistributedDataParallel does for the others
                 if (gradient := getattr(self.core, name).grad) is not None:
@@ -337,9 +327,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def check_step(self) -> None:
         """Stop before a loss or a gradient that is not finite reaches a weight, in all processes where it is in one."""
-        tensors = [(name, part) for parts in self._parts for name, part in parts.items()] + [*self._norms.items()]
-        values = torch.stack([tensor for _, tensor in tensors]).tolist()  # one wait for a GPU
-        numbers = list(zip((name for name, _ in tensors), values, strict=True))
+        names, tensors = zip(*self._parts, *self._norms.items(), strict=True)
+        numbers = list(zip(names, torch.stack(tensors).tolist(), strict=True))  # one wait for a GPU
         self._parts, self._norms = [], {}
         bad = next((f"{name} is {value}" for name, value in numbers if not math.isfinite(value)), "")
         if self.accelerator.num_processes > 1:
@@ -428,13 +417,12 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         """
         if last is None:
             return False
-        checkpoint = Path(last)
-        self.started = time.time() - _state_in(checkpoint).get("seconds", 0.0)
-        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self.started = time.time() - _state_in(Path(last)).get("seconds", 0.0)
+        state = TrainerState.load_from_json(f"{last}/trainer_state.json")
         most = self.args.max_steps if self.args.max_steps > 0 else state.max_steps
         if state.best_model_checkpoint is None or state.global_step < most:
             return False
-        state.best_model_checkpoint = str(checkpoint.parent / Path(state.best_model_checkpoint).name)
+        state.best_model_checkpoint = str(Path(last).with_name(Path(state.best_model_checkpoint).name))
         self.state = state
         self._load_best_model()
         return True
@@ -449,7 +437,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             state = {"seconds": time.time() - self.started, "stage": self.stage.state()}
             (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
             if self.average is not None:
-                self.average.save_live(folder)
+                live = {name: parameter.detach() for name, parameter in self.average.live.items()}
+                save_file(live, folder / LIVE_WEIGHTS)  # from which training resumes
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from adapler.cli import main
 from adapler.errors import CheckpointError
 from adapler.training.pipeline import best_epochs
-from tests.conftest import run_command, tiny_classifier
+from tests.conftest import tiny_classifier
 
 
 @pytest.fixture(scope="module")
@@ -97,17 +97,6 @@ def test_half_rounds_the_weights_to_float16(task_folder: Path, still_folder: Pat
     weights, _ = finetuned(tmp_path / "half", task_folder, still_folder, "--half")
     assert all(tensor.dtype == torch.float32 for tensor in weights.values())
     assert all(torch.equal(tensor, tensor.half().float()) for tensor in weights.values())
-
-
-def test_a_family_without_gradient_checkpointing_is_refused_in_one_line(
-    task_folder: Path, tmp_path: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tiny_classifier("mpnet", num_labels=2).save_pretrained(tmp_path / "mpnet")
-    tiny_tokenizer.save_pretrained(tmp_path / "mpnet")
-    arguments = ["finetune", "--task", str(task_folder), "--model", str(tmp_path / "mpnet"), "--max-length", "16"]
-    arguments += ["--gradient-checkpointing", "--output", str(tmp_path / "out")]
-    assert run_command(main, arguments) == 2
-    assert "error: --gradient-checkpointing: transformers' mpnet has none" in capsys.readouterr().err
 
 
 def test_by_steps_the_best_points_are_kept(task_folder: Path, still_folder: Path, tmp_path: Path) -> None:
