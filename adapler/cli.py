@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # loading weights takes less than a second
     if name == "data":
-        from adapler.data_command import main as data_command
+        from adapler.data import data_command
 
         data_command(words[1:])
     elif name == "predict":

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import datasets
 import numpy as np
+import pandas as pd
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
@@ -32,15 +33,20 @@ from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
 from adapler.eraser import (
     EraserCorpus,
     balanced_indices,
+    corpus_statistics,
     find_leaks,
+    find_shared,
     has_documents,
     holds_corpus,
+    install_movies,
     match_labels,
+    misquoted_note,
     queries_differ,
     read_corpus,
+    sizes,
 )
 from adapler.errors import ArgumentError, DataError, excerpt, validation_reason
-from adapler.options import ambiguous
+from adapler.options import ambiguous, option, parse
 from adapler.system import read_rows
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
@@ -562,3 +568,85 @@ def _load_hub(name: str, how: HoldOut | None) -> Task:
         ) from error
     notes = [spec.note] if spec.note else []
     return _build(tables, name=name, columns=columns, where=f"task {name!r}", how=how, metric=spec.metric, notes=notes)
+
+
+# ---- The command `adapler data`: download the ERASER movies; sizes, labels, lengths and leaks of a corpus or a task
+
+_USAGE = """usage: adapler data {download,show} ...
+
+  adapler data download                                  the ERASER movies, to data/eraser/movies
+  adapler data download --archive ~/movies.tar.gz        the same from a file at hand, without a network
+  adapler data show data/eraser/sample                   sizes, labels, lengths, rationale density, leaks"""
+
+
+@dataclass
+class DownloadOptions:
+    """Install the ERASER movies in TARGET/movies."""
+
+    target: str = option("folder", default="data/eraser", basic=True)
+    archive: str | None = option("archive to take instead of the official download", default=None, basic=True)
+    sha256: str | None = option("checksum that the archive must have", default=None, basic=True)
+
+
+@dataclass
+class ShowOptions:
+    """Sizes, labels, lengths, rationale density and leaks of data, split by split."""
+
+    path: str = option(
+        "ERASER corpus (folder or .tar.gz), folder with train.jsonl (.csv, .tsv, .parquet), file of rows, or one of "
+        + ", ".join(TASKS),
+        basic=True,
+    )
+    json: bool = option("print JSON instead of a table", default=False, basic=True)
+
+
+def data_command(words: Sequence[str]) -> None:
+    """The command `adapler data`, from the words after it."""
+    action, *words = words or ["--help"]
+    if action == "download":
+        _download(parse(DownloadOptions, words, prog="adapler data download"))
+    elif action == "show":
+        _show(parse(ShowOptions, words, prog="adapler data show", positional="path"))
+    elif action in ("-h", "--help"):
+        print(_USAGE)
+    else:
+        raise ArgumentError(f"adapler data: {action!r} is neither download nor show")
+
+
+def _download(options: DownloadOptions) -> None:
+    folder = install_movies(options.target, archive=options.archive, expected_sha256=options.sha256)
+    record = json.loads((folder / "SOURCE.json").read_text(encoding="utf-8"))
+    print(f"{folder}: {', '.join(f'{n} {split}' for split, n in record['examples'].items())}")
+    print(f"sha256 of the archive: {record['sha256']}")
+
+
+def _show(options: ShowOptions) -> None:
+    path = corpus_path(options.path)
+    if path is not None:
+        corpus = read_corpus(path)
+        name, checksum, rows, leaks = corpus.name, corpus.checksum, corpus_statistics(corpus), find_leaks(corpus)
+        notes = [note for split in corpus.splits if (note := misquoted_note(corpus, split))]
+    else:
+        task = load_task(options.path)
+        name, checksum, notes = task.name, task.checksum, list(task.notes)
+        texts, rows = {}, []
+        for split, table in task.dataset.items():
+            parts = zip(*(table[column] for column in task.columns), strict=True)
+            lines = ["\n".join(part if isinstance(part, str) else " ".join(part) for part in row) for row in parts]
+            texts[split] = list(zip(table["id"], lines, strict=True))
+            labels = [task.labels[label] for label in table["label"]]
+            rows.append(sizes(split, [len(line.split()) for line in lines], labels, task.labels))
+        leaks = find_shared(texts)
+    if options.json:
+        found = {"name": name, "checksum": checksum, "splits": rows, "notes": notes, "leaks": leaks}
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{name}  (checksum {checksum[:16]})")
+    counts = [", ".join(f"{label} {count}" for label, count in row["labels"].items()) for row in rows]
+    table = pd.DataFrame(rows).assign(labels=counts)
+    print(table.to_string(index=False, float_format="{:.3g}".format, na_rep="-"))
+    for note in notes:
+        print(f"note: {note}")
+    print(f"{len(leaks) or 'no'} example{'' if len(leaks) == 1 else 's'} in two splits")
+    for leak in leaks[:20]:
+        print(f"  {leak}")

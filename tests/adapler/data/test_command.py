@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapler import minilm
-from adapler.data_command import main
+from adapler.data import data_command
 from adapler.errors import CheckpointError
 from tests.adapler.data.corpora import evidence, files_of, pack, row, write
 from tests.conftest import run_command
@@ -20,7 +20,7 @@ Output = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def output(capsys: pytest.CaptureFixture[str]) -> Output:
     def call(*argv: str | Path) -> tuple[int, str, str]:
-        code = run_command(main, [str(argument) for argument in argv])
+        code = run_command(data_command, [str(argument) for argument in argv]) or 0
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
