@@ -105,16 +105,11 @@ class Calibration(Measured):
     resamples: int
     versions: dict[str, str]  # of the packages
 
-    def choose(
-        self, *, speedup: float | None = None, max_drop: float | None = None, milliseconds: float | None = None
-    ) -> Choice:
-        """The threshold scale for one target: that of a speedup in FLOPs; the fastest one that loses at most `max_drop`
-        of the score without removal; or the smallest one within the time limit for a text in batches.
-
-        Raises:
-            ArgumentError: none or several targets, or one that no scale of the curve reaches.
-        """
-        target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
+    def choose(self, **targets: float | None) -> Choice:
+        """The threshold scale for one target: that of a `speedup` in FLOPs; the fastest one that loses at most
+        `max_drop` of the score without removal; or the smallest one within the time limit for a text in batches
+        (`milliseconds`). ArgumentError where no scale of the curve reaches it."""
+        target = one_target(**targets)
         if target is None:
             raise ArgumentError("speedup, max_drop or milliseconds: one of them is needed")
         name, value = target
@@ -207,11 +202,7 @@ class Choice:
 
 
 def one_target(**targets: float | None) -> tuple[str, float] | None:
-    """The one target that is given, by name; None when there is none.
-
-    Raises:
-        ArgumentError: several, or a value that no curve can have.
-    """
+    """The one target that is given, by name, or None; ArgumentError for several, or a value that no curve has."""
     given = [(name, value) for name, value in targets.items() if value is not None]
     if len(given) > 1:
         raise ArgumentError(f"{' and '.join(name for name, _ in given)}: only one of them can be given")
@@ -230,11 +221,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Read what `write_calibration` wrote.
-
-    Raises:
-        CheckpointError: damaged, or no curve.
-    """
+    """Read what `write_calibration` wrote; CheckpointError where it is damaged, or no curve."""
     from pydantic import TypeAdapter, ValidationError
 
     try:

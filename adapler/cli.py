@@ -41,8 +41,7 @@ def export(config: Any) -> None:
     options: dict[str, Any] = {"int8": config.int8, "record": record, "threshold_scale": scale}
     written = export_onnx(model, config.output, tokenizer=tokenizer, **options)
     kind = "int8, from float32, nothing dropped" if config.int8 else "float32, from PyTorch"
-    for name, size in written.sizes.items():
-        difference = written.differences[name]
+    for name, (size, difference) in written.items():
         print(f"{config.output / name}: {size / 1e6:.1f} MB; logits differ by at most {difference:.1g} ({kind})")
 
 

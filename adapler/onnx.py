@@ -15,7 +15,6 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -236,18 +235,12 @@ def compare(
     return worst, on_threshold
 
 
-@dataclass(frozen=True)
-class Exported:
-    """Size of each graph in bytes, and its largest difference from PyTorch; of int8, of logits with nothing dropped."""
-
-    sizes: dict[str, int]
-    differences: dict[str, float]
-
-
 def export_onnx(
     adapler: Any, output: Path, *, tokenizer: Any, int8: bool = False, record: Path, threshold_scale: float = 1.0
-) -> Exported:
+) -> dict[str, tuple[int, float]]:
     """Write a folder that onnxruntime can classify with: one.onnx, packed.onnx, the tokenizer and adapler.json.
+
+    Gives each graph's size in bytes and its largest difference from PyTorch; of int8, of logits with nothing dropped.
 
     Args:
         output: the folder, replaced whole.
@@ -258,9 +251,7 @@ def export_onnx(
         threshold_scale: by which eta was multiplied, for the copy of the record.
 
     Raises:
-        ArgumentError: a package of the extra `onnx` is missing, the model's backbone is none of BACKBONES, or it has no
-            Contribution Predictors.
-        CheckpointError: a graph does not give the model's logits, see `compare`, or the record is damaged.
+        CheckpointError: a graph does not give the model's logits, see `compare`.
     """
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
@@ -276,7 +267,7 @@ def export_onnx(
     recorded = record_of_copy(record, threshold_scale=threshold_scale)
     original, adapler = adapler, copy.deepcopy(adapler).cpu().float().eval()
     texts, types = _texts_to_check(adapler.backbone.config)
-    sizes, differences = {}, {}
+    written = {}
     with replacing(output) as partial:
         partial.mkdir()
         for name in (ONE, PACKED):
@@ -284,15 +275,15 @@ def export_onnx(
             _write_graph(adapler, path, packed=name == PACKED)
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             found = [compare(adapler, session, texts, types=types, scale=scale, where=name) for scale in CHECKED_SCALES]
-            differences[name] = max(worst for worst, _ in found)
+            difference = max(worst for worst, _ in found)
             if int8:
                 exact, _ = run_graph(session, texts, types=types, scale=0.0)
                 del session  # it may hold the file open
                 _quantise(path)
                 session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
                 rounded, _ = run_graph(session, texts, types=types, scale=0.0)
-                differences[name] = float(abs(exact - rounded).max())
-            sizes[name] = path.stat().st_size
+                difference = float(abs(exact - rounded).max())
+            written[name] = (path.stat().st_size, difference)
         tokenizer.save_pretrained(partial)
         encoding = json.loads(recorded or "{}").get("encoding")
         about = json.dumps(_description(adapler, int8=int8, encoding=encoding), indent=2, ensure_ascii=False)
@@ -301,7 +292,7 @@ def export_onnx(
             (partial / record.name).write_text(recorded, encoding="utf-8")
         if not int8:  # which is another model: other scores
             original.save_calibration(partial)
-    return Exported(sizes, differences)
+    return written
 
 
 def has_token_types(config: Any) -> bool:

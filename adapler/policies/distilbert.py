@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adapler.errors import ArgumentError
 from adapler.options import option
 from adapler.policies.adapler import logit_distillation
 from adapler.policies.base import Stage, Step, Training, TrainingOptions, system
@@ -101,11 +100,6 @@ def student_layers(teacher_layers: int) -> tuple[int, ...]:
     Twelve: 0, 2, 4, 7, 9, 11, as DistilBERT. Six: 0, 2, 4. In general 2 i for the i-th of the (L + 1) // 2 layers; with
     more than six layers, an even number, the upper half of the student takes 2 i + 1, so that the last layer is there.
     """
-    if teacher_layers < FEWEST_TEACHER_LAYERS:
-        raise ArgumentError(
-            f"teacher: a student needs a teacher of {FEWEST_TEACHER_LAYERS} layers at least, this one has "
-            f"{teacher_layers}"
-        )
     number = (teacher_layers + 1) // 2
     shifts = teacher_layers > DEEP and teacher_layers % 2 == 0
     return tuple(2 * i + int(shifts and 2 * i >= number) for i in range(number))
