@@ -25,7 +25,17 @@ from adapler.backbones.families import view
 from adapler.contribution import Cost, predictor_class, threshold
 from adapler.errors import ArgumentError
 from adapler.options import Checked, flag, option, record
-from adapler.policies.base import LayerView, Policy, Stage, Step, Training, TrainingOptions, options_of, policy
+from adapler.policies.base import (
+    LayerView,
+    Policy,
+    Stage,
+    Step,
+    Training,
+    TrainingOptions,
+    logit_distillation,
+    options_of,
+    policy,
+)
 from adapler.training.config import TargetOptions
 
 
@@ -137,12 +147,6 @@ def contribution_loss(log_scores: Tensor, target: Tensor) -> Tensor:
 def length_loss(lengths: Tensor) -> Tensor:
     """L_len = mean_batch sum_l (soft length of layer l) (AdapLeR, eq. 7), scalar; lengths (B, L)."""
     return lengths.sum(-1).mean()
-
-
-def logit_distillation(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
-    """t^2 * mean_batch KL(softmax(teacher / t) || softmax(logits / t)) (Hinton et al., 2015), scalar; (B, C) each."""
-    own, goal = (logits.float() / temperature).log_softmax(-1), (teacher.float() / temperature).softmax(-1)
-    return temperature**2 * nn.functional.kl_div(own, goal, reduction="batchmean")
 
 
 _FIRST_SLOPE, _LAST_SLOPE = 10.0, 1e5

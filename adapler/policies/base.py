@@ -199,7 +199,8 @@ class Stage:
 
     name: str = "train"  # of its folder and in the record
     epochs: int = 3
-    removal: Literal["soft", "hard", "none"] = "hard"  # gates; or really, with gradients through the tokens that stay
+    # Gates; or really, with gradients through the tokens that stay; None: of a plain classifier.
+    removal: Literal["soft", "hard"] | None = "hard"
     rates: Mapping[str, float | None] = field(default_factory=dict)  # by group of parameters; None: frozen
     no_decay: tuple[str, ...] = ()  # groups without weight decay
     clipped: tuple[tuple[str, ...], ...] = ()  # groups clipped by one common norm; default: each by its own
@@ -221,7 +222,8 @@ class Stage:
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Scalars by name; the weighted sum is trained. Their names are the same in every step."""
-        return {"cross_entropy": step.model(**step.inputs, removal=self.removal).loss.float()}
+        how = {} if self.removal is None else {"removal": self.removal}
+        return {"cross_entropy": step.model(**step.inputs, **how).loss.float()}
 
     def train_step(self, step: Step) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of a batch, and the gradient of their weighted sum; returns them and the sum."""
@@ -271,6 +273,28 @@ class Stage:
     def finish(self, model: Any, training: Training) -> dict[str, Any]:
         """Change the selected point's model before it is saved; returns what the record says of that."""
         return {}
+
+
+def logit_distillation(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """t^2 * mean_batch KL(softmax(teacher / t) || softmax(logits / t)) (Hinton et al., 2015), scalar; (B, C) each."""
+    own, goal = (logits.float() / temperature).log_softmax(-1), (teacher.float() / temperature).softmax(-1)
+    return temperature**2 * nn.functional.kl_div(own, goal, reduction="batchmean")
+
+
+@dataclass(kw_only=True)
+class Packed(Stage):
+    """A plain classifier on packed rows: cross-entropy, and the divergence from a teacher's logits where it distils."""
+
+    temperature: float = 2.0
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        from adapler.passes import plain_pass_of
+
+        logits = plain_pass_of(step.core, step.batch)  # (B, C)
+        parts = {"cross_entropy": nn.functional.cross_entropy(logits.float(), step.batch["labels"])}
+        if step.taught is not None:
+            parts["logit_distillation"] = logit_distillation(logits, step.taught, temperature=self.temperature)
+        return parts
 
 
 @dataclass(kw_only=True)

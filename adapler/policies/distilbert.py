@@ -15,32 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from adapler.options import option
-from adapler.policies.adapler import logit_distillation
-from adapler.policies.base import Stage, Step, Training, TrainingOptions, system
+from adapler.policies.base import Packed, Stage, Training, TrainingOptions, system
 
 TEMPERATURE = 2.0
 # Teachers with more layers give their last one too, as DistilBERT's of twelve does.
 DEEP = 6
 FEWEST_TEACHER_LAYERS = 2
-
-
-@dataclass(kw_only=True)
-class Distilled(Stage):
-    """Cross-entropy, and the divergence of the logits from the teacher's."""
-
-    temperature: float = TEMPERATURE
-
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        from adapler.passes import plain_pass_of
-
-        logits = plain_pass_of(step.core, step.batch)  # (B, C)
-        return {
-            "cross_entropy": functional.cross_entropy(logits.float(), step.batch["labels"]),
-            "logit_distillation": logit_distillation(logits, step.taught, temperature=self.temperature),
-        }
 
 
 @dataclass(kw_only=True)
@@ -71,10 +53,9 @@ class DistilBert(Training):
 
     def stages(self) -> list[Stage]:
         return [
-            Distilled(
+            Packed(
                 name="distil",
                 epochs=self.options.policy_epochs[0],
-                removal="none",
                 rates={"backbone": self.config.optimisation.learning_rate},
                 distils=True,
                 temperature=self.options.policy_temperature,

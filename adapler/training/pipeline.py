@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor, nn
 from transformers import set_seed
 
 from adapler.backbones.families import SINGLE_LABEL, ready, train_packed
@@ -34,8 +33,7 @@ from adapler.inference import predict_rows
 from adapler.modeling import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.options import counted
 from adapler.options import record as as_record
-from adapler.passes import plain_pass_of
-from adapler.policies.base import Stage, Step, Training, is_near, qualifies, training_class
+from adapler.policies.base import Packed, Stage, Training, is_near, qualifies, training_class
 from adapler.system import (
     choose_device,
     describe_dtype,
@@ -136,19 +134,6 @@ def _trainer(
 # Fine-tuning
 
 
-@dataclass(kw_only=True)
-class Finetuning(Stage):
-    """Cross-entropy of the plain classifier; `packed`: of rows that are computed end to end, see train_packed."""
-
-    packed: bool = False
-
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        if self.packed:
-            logits = plain_pass_of(step.core, step.batch)
-            return {"cross_entropy": nn.functional.cross_entropy(logits.float(), step.batch["labels"])}
-        return {"cross_entropy": step.model(**step.inputs).loss.float()}
-
-
 def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) -> Path:
     """Fine-tune a classifier; its folder gets the best epoch's model, and `epochs/` with the weights of all.
 
@@ -173,7 +158,7 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
     new_head = reinitialise_head(classifier, mode=config.reinit_head, fine_tuned=fine_tuned)
     trainer = _trainer(
         classifier,
-        Finetuning(name="finetune", removal="none", rates={"backbone": options.learning_rate}, packed=config.packed),
+        (Packed if config.packed else Stage)(name="finetune", removal=None, rates={"backbone": options.learning_rate}),
         prepared.encoded["train"],
         prepared=prepared,
         options=options,
@@ -520,14 +505,11 @@ def run_train(config: TrainConfig) -> dict[str, Any]:
     begun = Start(model=start, classifier=classifier, score=score, targets=config.targets)
     train(prepared, config, config.training, start=begun, output=config.output)
     record, metric = records.read_record(config.output), prepared.metric("validation")
-    epoch, exact = record["selected"], record["validation"]
+    exact = record["validation"]
     _say(
-        f"epoch {epoch['epoch']:g}, step {epoch['step']}: validation {metric} {epoch[metric]:.4f} "
-        f"(fine-tuned {score:.4f}), speedup {epoch['speedup']:.2f}x; model in {config.output}"
+        f"validation {metric} {exact[metric]:.4f} (fine-tuned {score:.4f}), speedup {exact['speedup']:.2f}x, in "
+        f"{exact['precision']}; model of step {record['selected']['step']} in {config.output}"
     )
-    if end := record.get("reached"):
-        _say(f"eta times {end['factor']:.3g}: speedup {end['before']:.2f}x -> {end['speedup']:.2f}x on validation")
-    _say(f"in {exact['precision']}: {metric} {exact[metric]:.4f}, speedup {exact['speedup']:.2f}x")
     if missed := shortfall(record):
         _say(missed)
     return record

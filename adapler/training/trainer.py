@@ -37,11 +37,10 @@ from transformers import (
 from adapler import flops
 from adapler.errors import TrainingError
 from adapler.evaluation import score_by_example
-from adapler.inference import InferenceClassifier, Predictions, end_autocast, predict_rows
+from adapler.inference import InferenceClassifier, Predictions, end_autocast, pad_rows, predict_rows
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step
 from adapler.system import GROUP_TIMEOUT, choose_device, from_main, is_main, wait_for_everyone
-from adapler.text import INPUTS
 from adapler.training.config import Optimisation
 
 STATE = "stage.json"  # in a checkpoint: seconds so far, and the stage's own state
@@ -101,8 +100,7 @@ class PaddingCollator:
         self.tokenizer = tokenizer
 
     def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, Tensor]:
-        inputs = [{name: row[name] for name in INPUTS if name in row} for row in rows]
-        batch = dict(self.tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
+        batch = pad_rows(rows, pad_token_id=self.tokenizer.pad_token_id, device=torch.device("cpu"))
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
         if "targets" in rows[0]:

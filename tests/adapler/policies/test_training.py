@@ -16,8 +16,7 @@ from adapler.backbones.families import ready
 from adapler.contribution import PackedRow
 from adapler.data import load_task
 from adapler.policies import LayerView, training_class
-from adapler.policies.base import Step
-from adapler.policies.distilbert import Distilled
+from adapler.policies.base import Packed, Step
 from adapler.policies.ltp import SoftThresholds
 from adapler.policies.power import Search
 from adapler.policies.transkimmer import Skimming
@@ -224,7 +223,7 @@ def test_losses_of_distilbert_by_hand() -> None:
     student = ready(tiny_classifier(num_hidden_layers=2))
     taught = torch.randn(2, 3)
     step = step_of(student, taught=taught)
-    losses = Distilled(temperature=3.0).losses(step)
+    losses = Packed(temperature=3.0).losses(step)
     inputs = {name: step.batch[name] for name in ("input_ids", "attention_mask")}
     output = student(**inputs)
     torch.testing.assert_close(losses["cross_entropy"], functional.cross_entropy(output.logits, step.batch["labels"]))
