@@ -158,12 +158,9 @@ def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
     """An ERASER corpus as a task, without its rationales. Rows have `words`, and `query` where queries differ: then the
     label cannot be told from the document alone."""
     columns = ("words", "query") if queries_differ(corpus) else ("words",)
-    tables = {}
+    tables, number = {}, corpus.labels.index
     for split, examples in corpus.splits.items():
-        rows = [
-            {"id": e.id, "words": list(e.words), "query": e.query, "label": corpus.labels.index(e.label)}
-            for e in examples
-        ]
+        rows = [{"id": e.id, "words": list(e.words), "query": e.query, "label": number(e.label)} for e in examples]
         tables["validation" if split == "val" else split] = _table(rows, columns, corpus.labels)
     leaks = find_leaks(corpus)
     return _build(
@@ -480,9 +477,9 @@ def _checksum(dataset: DatasetDict) -> str:
 # ---- Smaller samples
 
 
-def balanced_sample(dataset: Dataset, n: int, *, seed: int, column: str = "label") -> Dataset:
+def balanced_sample(dataset: Dataset, n: int, *, seed: int) -> Dataset:
     """A random sample of `n` rows of a data set, balanced over its labels; see `balanced_indices`."""
-    return dataset.select(balanced_indices(dataset[column][:], n, seed=seed))
+    return dataset.select(balanced_indices(dataset["label"][:], n, seed=seed))
 
 
 # ---- The hub
@@ -550,22 +547,19 @@ def _load_hub(name: str, how: HoldOut | None) -> Task:
     columns = ("text_a", "text_b")[: len(spec.texts)]
     tables = {}
     try:
-        options = {} if spec.revision is None else {"revision": spec.revision}
-        loaded = datasets.load_dataset(spec.repository, spec.config, **options)
+        loaded = datasets.load_dataset(spec.repository, spec.config, revision=spec.revision)
         for ours, theirs in spec.splits.items():
             rows = loaded[theirs]
-            if spec.convert is not None:
+            if spec.convert is None:
+                rows = rows.select_columns([*spec.texts, "label"])
+                rows = rows.rename_columns(dict(zip(spec.texts, columns, strict=True)))
+                tables[ours] = rows.add_column("id", [f"{ours}-{number}" for number in range(len(rows))])
+            else:
                 tables[ours] = spec.convert(rows)
-                continue
-            rows = rows.select_columns([*spec.texts, "label"])
-            rows = rows.rename_columns(dict(zip(spec.texts, columns, strict=True)))
-            tables[ours] = rows.add_column("id", [f"{ours}-{number}" for number in range(len(rows))])
     except Exception as error:  # the libraries below raise a dozen kinds, none of them ours
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"task {name!r}: {spec.repository} cannot be loaded from the hub ({reason:.160}); "
-            "a local folder with train.jsonl can be given instead"
-        ) from error
+        said = f"task {name!r}: {spec.repository} cannot be loaded from the hub ({reason:.160})"
+        raise DataError(f"{said}; a local folder with train.jsonl can be given instead") from error
     notes = [spec.note] if spec.note else []
     return _build(tables, name=name, columns=columns, where=f"task {name!r}", how=how, metric=spec.metric, notes=notes)
 

@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -59,18 +58,22 @@ Array = NDArray[np.float64]
 
 
 def score_predictions(predictions: ArrayLike, labels: ArrayLike, *, metric: str = "accuracy") -> float:
-    """Accuracy, or F1 of class 1 (MRPC's), of (n,) predicted and true class indices.
+    """Accuracy, or F1 of class 1 (MRPC's), of (n,) predicted and true class indices; "agreement" is accuracy, with
+    another classifier's predictions as labels."""
+    return float(ratio_of(score_parts(np.asarray(predictions), np.asarray(labels), metric=metric).sum(0)))
 
-    "agreement" is counted as accuracy is; `labels` are then another classifier's predictions.
-    """
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
-    if len(labels) == 0:
-        raise ArgumentError("labels: no rows to score")
-    if metric in ("accuracy", "agreement"):
-        return float(accuracy_score(labels, predictions))
-    if metric == "f1":
-        return float(f1_score(labels, predictions, zero_division=0.0))
-    raise ArgumentError(f"metric: {metric!r} is not 'accuracy' or 'f1'")
+
+def score_parts(predicted: NDArray[Any], gold: NDArray[Any], *, metric: str) -> Array:
+    """(E, 2): summed over examples, the ratio of the two is the score."""
+    if metric != "f1":
+        return np.stack([predicted == gold, np.ones(len(gold))], axis=1).astype(float)
+    hit, said, true = (predicted == 1) & (gold == 1), predicted == 1, gold == 1
+    return np.stack([2.0 * hit, said.astype(float) + true], axis=1)  # F1 = 2 tp / (2 tp + fp + fn)
+
+
+def ratio_of(sums: Array) -> Array:
+    """(..., 2) -> (...); 0 where nothing is counted, as the F1 of no positives."""
+    return np.divide(sums[..., 0], sums[..., 1], out=np.zeros_like(sums[..., 0]), where=sums[..., 1] != 0)
 
 
 def by_example(values: Tensor, example_ids: Sequence[str]) -> tuple[list[str], Tensor]:
@@ -377,19 +380,6 @@ def measure(
     return _summarised(none, passes, config, timed_single=len(drawn))
 
 
-def score_parts(predicted: NDArray[Any], gold: NDArray[Any], *, metric: str) -> Array:
-    """(E, 2): summed over examples, the ratio of the two is the score, accuracy or F1 of label 1."""
-    if metric == "accuracy":
-        return np.stack([predicted == gold, np.ones(len(gold))], axis=1).astype(float)
-    hit, said, true = (predicted == 1) & (gold == 1), predicted == 1, gold == 1
-    return np.stack([2.0 * hit, said.astype(float) + true], axis=1)  # F1 = 2 tp / (2 tp + fp + fn)
-
-
-def ratio_of(sums: Array) -> Array:
-    """(..., 2) -> (...); 0 where nothing is counted, as the F1 of no positives."""
-    return np.divide(sums[..., 0], sums[..., 1], out=np.zeros_like(sums[..., 0]), where=sums[..., 1] != 0)
-
-
 def resampled(passes: Sequence[Pass], *, resamples: int, seed: int) -> Array:
     """(R, K, 3): numerator and denominator of the score, and FLOPs, of K passes over the same draws of examples."""
     examples = len(passes[0].flops)
@@ -445,14 +435,12 @@ def curve_table(none: Baseline, points: Sequence[Point], *, metric: str) -> str:
 
     rows = []
     for one in (none, *points):
-        row = dict.fromkeys(("scale", metric, "drop", "speedup"), "") | {"scale": "none"}
+        row = {"scale": "none", metric: cell(one.score, one.score_interval), "drop": "", "speedup": ""}
         if isinstance(one, Point):
             row |= {"scale": f"{one.threshold_scale:.4g}", "drop": cell(one.drop, one.drop_interval)}
             row["speedup"] = cell(one.speedup, one.speedup_interval, 2)
-        row[metric] = cell(one.score, one.score_interval)
-        rows.append(
-            row | {"ms in batches": f"{one.milliseconds:.2f}", "ms one by one": f"{one.milliseconds_single:.2f}"}
-        )
+        times = {"ms in batches": one.milliseconds, "ms one by one": one.milliseconds_single}
+        rows.append(row | {name: f"{value:.2f}" for name, value in times.items()})
     return pd.DataFrame(rows).to_string(index=False)
 
 

@@ -415,7 +415,7 @@ def test_glue(
     dev = "validation_matched" if name == "mnli" else "validation"
     calls = hub(monkeypatch, {"train": table(texts, names, 60), dev: table(texts, names, 6, mark="dev ")})
     task = load_task(name)
-    assert calls == [("nyu-mll/glue", name, {})]
+    assert calls == [("nyu-mll/glue", name, {"revision": None})]
     assert (task.name, task.labels, task.metric, task.max_length) == (name, tuple(names), metric, length)
     assert {split: len(rows) for split, rows in task.dataset.items()} == {"train": 54, "validation": 6, "test": 6}
     row = {key: value for key, value in task.dataset["test"][1].items() if key != "text_b"}
