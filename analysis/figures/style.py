@@ -12,10 +12,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from itertools import cycle, product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rc_params_from_file
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
@@ -40,45 +41,15 @@ VENUES = {"acl": Venue(column=3.03, text=6.30), "neurips": Venue(column=5.5, tex
 _INSTALLED = {font.name for font in fontManager.ttflist}
 # DejaVu comes with matplotlib, and has the characters that the others lack
 FAMILIES = [*[name for name in ("Arial", "Helvetica", "Liberation Sans") if name in _INSTALLED][:1], "DejaVu Sans"]
-STYLE: Any = {
+_FONTS: dict[str, Any] = {
     "font.family": FAMILIES,
     "mathtext.fontset": "custom",
     **{f"mathtext.{name}": FAMILIES[0] for name in ("rm", "cal", "tt", "sf")},
     "mathtext.it": f"{FAMILIES[0]}:italic",
     "mathtext.bf": f"{FAMILIES[0]}:bold",
     "mathtext.bfit": f"{FAMILIES[0]}:italic:bold",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.titlepad": 4,
-    "axes.labelsize": 8,
-    "axes.labelpad": 2,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "0.88",
-    "grid.linewidth": 0.4,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.major.pad": 2,
-    "ytick.major.pad": 2,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4,
-    "figure.constrained_layout.w_pad": 0.03,
-    "figure.constrained_layout.h_pad": 0.03,
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-    "svg.fonttype": "path",  # an SVG cannot carry fonts; drawn as outlines, it looks the same everywhere
-    "svg.hashsalt": "adapler",
-    "text.hinting": "none",  # text is as wide as measured
-    "savefig.dpi": 300,
 }
+STYLE: Any = rc_params_from_file(Path(__file__).with_name("paper.mplstyle"), use_default_template=False) | _FONTS
 DASHES = {
     "solid": "-",
     "dashed": (0, (4.5, 1.5)),
