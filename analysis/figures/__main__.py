@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from adapler.errors import ArgumentError
-from adapler.options import CommandParser, user_errors
+from adapler.options import option, parse, user_errors
 from analysis import figures
 from analysis.report import RationaleReport
 
-EXAMPLE = """example:
-  python -m analysis.figures reports/sample-test --style acl --tradeoff runs/tradeoff.csv
-"""
+
+@dataclass
+class Options:
+    """Draw all figures of a report as PDF (fonts embedded), PNG (300 dpi) and SVG."""
+
+    report: str = option("output folder of analysis.rationale_eval", basic=True)
+    style: Literal["acl", "neurips"] = option("widths", default="acl", basic=True)
+    output: str | None = option("folder; default: REPORT/figures", default=None, basic=True)
+    methods: list[str] | None = option("those to draw; default: all", default=None, basic=True)
+    tradeoff: str | None = option("also accuracy against speedup, of this tradeoff.csv", default=None, basic=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
-    parser = CommandParser(
-        prog="python -m analysis.figures",
-        description="All figures of a report as PDF (fonts embedded), PNG (300 dpi) and SVG.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("report", metavar="REPORT", type=Path, help="output folder of analysis.rationale_eval")
-    parser.add_argument("--style", choices=tuple(figures.VENUES), default="acl", help="widths (default: acl)")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="default: REPORT/figures")
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help="those to draw (default: all)")
-    parser.add_argument("--tradeoff", metavar="CSV", help="also accuracy against speedup, from this file")
-    arguments = parser.parse_args(argv)
-    table = None if arguments.tradeoff is None else figures.read_tradeoff(arguments.tradeoff)
-    report = RationaleReport.load(arguments.report)
-    if not figures.kinds(report) and table is None:
-        raise ArgumentError(f"{arguments.report}: nothing to draw, no value of any document is defined")
-    folder = arguments.report.parent if arguments.report.is_file() else arguments.report
-    output = arguments.output or folder / "figures"
-    paths = figures.save_all(report, output, style=arguments.style, methods=arguments.methods)
+    example = "python -m analysis.figures reports/sample-test --style acl --tradeoff runs/tradeoff.csv"
+    given = parse(Options, argv, prog="python -m analysis.figures", positional="report", example=example)
+    table = None if given.tradeoff is None else figures.read_tradeoff(given.tradeoff)
+    report, folder = RationaleReport.load(given.report), Path(given.report)
+    output = Path(given.output or (folder.parent if folder.is_file() else folder) / "figures")
+    paths = figures.save_all(report, output, style=given.style, methods=given.methods)
     if table is not None:
-        paths += figures.save_figure(figures.tradeoff_figure(table, style=arguments.style), output / "tradeoff")
+        paths += figures.save_figure(figures.tradeoff_figure(table, style=given.style), output / "tradeoff")
     for stem in dict.fromkeys(path.with_suffix("") for path in paths):
         print(f"{stem}.{{pdf,png,svg}}")
     return 0

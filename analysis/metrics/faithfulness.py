@@ -19,7 +19,6 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -378,7 +377,7 @@ def aopc_bounds(versions: Versions, kind: str, *, usable: int | None = None) -> 
         p = versions.p([versions.whole, *(~one if kind == "comprehensiveness" else one for one in sets)])
         return np.asarray(p[0] - p[1:])
 
-    search = _exact if n <= EXACT else _beam if n <= SINGLE_STEPS else _in_blocks
+    search = _beam if n <= max(EXACT, SINGLE_STEPS) else _in_blocks
     low, high = -search(drops, n, sizes, -1), search(drops, n, sizes, 1)
     return low / len(sizes), high / len(sizes)
 
@@ -386,36 +385,25 @@ def aopc_bounds(versions: Versions, kind: str, *, usable: int | None = None) -> 
 Drops = Callable[[Sequence[Set]], NDArray[np.float64]]  # p(x) - p(x without the tokens, or with them alone)
 
 
-def _exact(drops: Drops, n: int, sizes: Sequence[int], sign: int) -> float:
-    """The highest sum over the sizes of sign * drop along sets that hold each other."""
-    best: dict[frozenset[int], float] = {frozenset(): 0.0}
-    for size in sorted(set(sizes)):
-        chosen = [frozenset(one) for one in combinations(range(n), size)]
-        values = sign * sizes.count(size) * drops([_as_set(one, n) for one in chosen])
-        best = {
-            one: float(value) + max(before for inside, before in best.items() if inside <= one)
-            for one, value in zip(chosen, values, strict=True)
-        }
-    return max(best.values())
-
-
 def _beam(drops: Drops, n: int, sizes: Sequence[int], sign: int) -> float:
-    """As `_exact`, one token at a time, with the WIDTH sets that promise most."""
+    """The highest sum over the sizes of sign * drop along sets that hold each other: one token at a time, with all sets
+    of a short text, else the WIDTH sets that promise most."""
     beam: dict[frozenset[int], float] = {frozenset(): 0.0}  # set -> sum so far
     for size in range(1, max(sizes) + 1):
         children: dict[frozenset[int], float] = {}
         for one, done in beam.items():
             for child in (one | {token} for token in range(n) if token not in one):
                 children[child] = max(done, children.get(child, -math.inf))
-        values = sign * drops([_as_set(child, n) for child in children])
+        values = sign * drops([np.isin(np.arange(n), list(child)) for child in children])
         due, left = sizes.count(size), sum(later > size for later in sizes)
         ranked = sorted(zip(children.items(), values, strict=True), key=lambda x: -(x[0][1] + (due + left) * x[1]))
-        beam = {child: done + due * float(value) for (child, done), value in ranked[:WIDTH]}
+        width = len(ranked) if n <= EXACT else WIDTH
+        beam = {child: done + due * float(value) for (child, done), value in ranked[:width]}
     return max(beam.values())
 
 
 def _in_blocks(drops: Drops, n: int, sizes: Sequence[int], sign: int) -> float:
-    """As `_exact`, all tokens of one percentage at once."""
+    """As `_beam`, all tokens of one percentage at once."""
     taken, total = np.zeros(n, dtype=bool), 0.0
     for size in sorted(set(sizes)):
         rest = np.flatnonzero(~taken)
@@ -423,10 +411,6 @@ def _in_blocks(drops: Drops, n: int, sizes: Sequence[int], sign: int) -> float:
         taken[rest[order[: size - int(taken.sum())]]] = True
         total += sign * sizes.count(size) * float(drops([taken])[0])
     return total
-
-
-def _as_set(tokens: frozenset[int], n: int) -> Set:
-    return np.isin(np.arange(n), list(tokens))
 
 
 # ---------------------------------------------------------------- the metrics by name
