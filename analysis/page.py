@@ -91,8 +91,7 @@ def report_page(report: RationaleReport, drawn: Mapping[str, str]) -> str:
     return render(
         "report.html",
         report=report,
-        heading="Rationales" if judges_rationales(report.metrics) else "Scores",
-        facts=_facts(report),
+        judged=judges_rationales(report.metrics),
         pictures=pictures,
         tables=report.tables(),
         comparisons=comparisons,
@@ -111,23 +110,6 @@ def report_page(report: RationaleReport, drawn: Mapping[str, str]) -> str:
 def summary_tables(report: RationaleReport) -> str:
     """The first two main metrics, means only, without styles of their own: for a notebook."""
     return render("summary.html", report=report, tables=[report.table(name) for name in report.main_metrics()[:2]])
-
-
-def _facts(report: RationaleReport) -> list[tuple[str, str, str]]:
-    meta, by_words = report.meta, report.meta.get("tokens") == "words"
-    units = "words" if by_words or meta.get("aggregation", "none") != "none" else "tokens"
-    facts = [("Documents", str(report.n_scored), f"scored; {report.n_skipped} skipped")]
-    if judges_rationales(report.metrics):
-        facts.append(("Rationale density", number(meta.get("density")), f"of the {units} in view"))
-        facts.append(("AP at chance", number(meta.get("chance_average_precision")), "random scores"))
-    if meta.get("accuracy") is not None:
-        facts.append(("Accuracy", number(meta["accuracy"]), "fine-tuned classifier"))
-    if meta.get("adapler_accuracy") is not None:
-        same = f"same label on {number(meta['agreement'])}"
-        facts.append(("AdapLeR accuracy", number(meta["adapler_accuracy"]), same))
-    if meta.get("speedup") is not None:
-        facts.append(("Speedup", f"{meta['speedup']:.2f}×", "fewer FLOPs with AdapLeR"))
-    return facts
 
 
 def _svg(file: str, name: str, title: str) -> Markup:
