@@ -524,17 +524,14 @@ def load(source: Any, tokenizer: Any, *, words: bool, device: str, keep: bool) -
     otherwise; keep: whether what runs leaves a model as it was, so that the next call may have it."""
     source = scoring.DEFAULT_ADAPLER if source is None else scoring.uncompiled(source)
     if not isinstance(source, str | os.PathLike) or tokenizer is not None or not keep:
-        return _load(source, tokenizer, words=words, device=device)
+        return _load.__wrapped__(source, tokenizer, (), words, device)
     files = sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in Path(source).glob("*"))
-    return _last(os.path.realpath(source) if files else os.fspath(source), tuple(files), words, device)
+    return _load(os.path.realpath(source) if files else os.fspath(source), None, tuple(files), words, device)
 
 
 @lru_cache(maxsize=1)
-def _last(source: str, files: tuple[Any, ...], words: bool, device: str) -> Subject:
-    return _load(source, None, words=words, device=device)
-
-
-def _load(source: Any, tokenizer: Any, *, words: bool, device: str) -> Subject:
+def _load(source: Any, tokenizer: Any, files: tuple[Any, ...], words: bool, device: str) -> Subject:
+    """files: of the model's folder as they are now, so that it is loaded again when one has changed."""
     model, adapler = (None, source) if scoring.is_adapler(source) else (source, None)
     classifier, adapler, tokenizer = scoring.load_models(model, adapler, tokenizer, device=device, words=words)
     if words:

@@ -16,7 +16,7 @@ from transformers import BertForSequenceClassification, BertModel
 
 from adapler.contribution import threshold
 from adapler.errors import AdapLeRError, ArgumentError
-from analysis import explain, explanation, rationale_eval
+from analysis import explain, explanation, rationale_eval, scoring
 from analysis.corpus import load_corpus
 from analysis.scores import method_names
 from tests.analysis.conftest import BAD, GOOD, tiny_bert
@@ -201,9 +201,9 @@ def test_the_last_folder_stays_in_memory_until_it_changes(
     adapler_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads = []
-    load = explanation._load
-    monkeypatch.setattr(explanation, "_load", lambda *a, **k: loads.append(a) or load(*a, **k))
-    explanation._last.cache_clear()
+    load = scoring.load_models
+    monkeypatch.setattr(scoring, "load_models", lambda *a, **k: loads.append(a) or load(*a, **k))
+    explanation._load.cache_clear()
 
     def own(model: Any, batch: Any) -> torch.Tensor:
         return batch.attention_mask.float()
