@@ -37,7 +37,7 @@ from adapler.calibration import (
 from adapler.errors import ArgumentError
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.options import is_number
-from adapler.passes import check_finite, plain_pass
+from adapler.passes import check_finite, plain_pass_of
 from adapler.system import choose_dtype, replacing
 from adapler.text import (
     INPUTS,
@@ -529,11 +529,6 @@ class InferenceClassifier(nn.Module):
     def device(self) -> torch.device:
         return self.classifier.device
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Any = None, labels: Tensor | None = None
-    ) -> SequenceClassifierOutput:
-        """Logits (B, C) in float32 of a padded batch (B, N), and with labels (B,) the cross-entropy."""
-        inputs = {"input_ids": input_ids, "mask": attention_mask, "token_type_ids": token_type_ids}
-        logits = plain_pass(self.classifier, **inputs)  # (B, C)
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels.view(-1))
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+    def forward(self, **batch: Tensor) -> SequenceClassifierOutput:
+        """Logits (B, C) in float32 of a padded batch: input_ids (B, N), attention_mask, token_type_ids."""
+        return SequenceClassifierOutput(logits=plain_pass_of(self.classifier, batch))

@@ -351,14 +351,10 @@ class MPNet(Family):
             )
 
         def run(states: Tensor) -> Tensor:
-            read, by_head = narrowed(states, parts.q), (parts.num_attention_heads, parts.attention_head_size)
-            query, key, value = (
-                project(read).unflatten(-1, by_head).transpose(1, 2) for project in (parts.q, parts.k, parts.v)
-            )  # (B, H, N, E)
-            scale = parts.attention_head_size**-0.5
-            options = {**self.pairwise(positions), "scale": scale, "one_term": True, **attention}
+            query, key, value = self._by_head(layer, states)  # (1, H, T, E)
+            options = {**self.pairwise(positions), "scale": query.shape[-1] ** -0.5, "one_term": True, **attention}
             context = pairwise_attention(query, key, value, **options).transpose(1, 2).flatten(2)
-            return self.feed_forward(layer, self.attention_output(layer, context, states))
+            return self._after_attention(layer, context, states)
 
         if getattr(layer, "gradient_checkpointing", False) and layer.training:
             # transformers' own MPNetLayer knows nothing of it, unlike those of other families.
