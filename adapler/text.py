@@ -119,20 +119,12 @@ class Encoded:
     owners: list[int]  # the index of the text that each belongs to, ascending
     encodings: list[Any]  # the tokenizer's own: tokens, word_ids, sequence_ids, offsets, overflowing (where it was cut)
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each input."""
-        return [len(row["input_ids"]) for row in self.rows]
-
     def blank(self) -> list[int]:
         """Indices of texts without any token, such as zero-width spaces; of a pair, in either text."""
         found = set()
         for owner, one in zip(self.owners, self.encodings, strict=True):
-            sequences = one.sequence_ids
-            if 0 not in sequences or (one.n_sequences == 2 and 1 not in sequences):
+            ids = one.sequence_ids
+            if not all(part in ids for part in range(one.n_sequences)):
                 found.add(owner)
         return sorted(found)
 
