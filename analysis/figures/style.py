@@ -51,7 +51,6 @@ _FONTS: dict[str, Any] = {
 }
 STYLE: Any = rc_params_from_file(Path(__file__).with_name("paper.mplstyle"), use_default_template=False) | _FONTS
 DASHES = {
-    "solid": "-",
     "dashed": (0, (4.5, 1.5)),
     "dashdot": (0, (6, 1.5, 1.2, 1.5)),
     "dotted": (0, (1.2, 1.2)),
