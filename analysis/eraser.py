@@ -39,8 +39,16 @@ from adapler.errors import ArgumentError, DataError, validation_reason
 from adapler.system import read_rows, replacing
 from analysis.corpus import Window, WindowScores, word_scores
 from analysis.faithfulness import version_logits
-from analysis.marks import by_index, spans_of
-from analysis.metrics.plausibility import IOU_THRESHOLD, auprc, average_precision, f1_of, matching_spans, roc_auc
+from analysis.marks import by_index
+from analysis.metrics.plausibility import (
+    IOU_THRESHOLD,
+    auprc,
+    average_precision,
+    f1_of,
+    matching_spans,
+    roc_auc,
+    spans_of,
+)
 from analysis.report import RationaleReport
 from analysis.scores.base import Batch, ScoringMethod, adapler_pass, classifier_logits
 from analysis.scoring import ScoredWindow, Scorer, Settings

@@ -35,27 +35,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
 
-from adapler.eraser import (
-    EraserCorpus,
-    EraserExample,
-)
+from adapler.eraser import EraserCorpus, EraserExample
 from adapler.errors import ArgumentError, DataError, validation_reason
 from adapler.options import ambiguous
 from adapler.system import read_rows
-from analysis.metrics.plausibility import average_precision, f1_score, token_iou
+from analysis.metrics.plausibility import average_precision, f1_score, spans_of, token_iou
 
 OTHER_NAMES = {"validation": "val", "dev": "val"}  # of the split that ERASER calls "val"
 AUTO, MAJORITY, UNION = "auto", "majority", "union"
-
-
-def spans_of(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Half-open ranges of the True runs.
-
-    >>> spans_of(np.array([True, True, False, True]))
-    [(0, 2), (3, 4)]
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
 def by_index(values: Any, where: str) -> Any:
@@ -132,9 +119,8 @@ def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
         given = row.get("rationale")
         row["rationale"] = None
         if given is not None and row["tokens"]:
-            row["rationale"] = (
-                word_mask(given, len(row["tokens"]), words=offsets, where=f"row {i}").astype(int).tolist()
-            )
+            marks = word_mask(given, len(row["tokens"]), words=offsets, where=f"row {i}")
+            row["rationale"] = marks.astype(int).tolist()
             if offsets is not None and np.ndim(given) == 2:
                 starts += len(given)
                 inside += sum(text[s - 1 : s].isalnum() and text[s : s + 1].isalnum() for s, _ in given if s)
@@ -349,12 +335,12 @@ def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, A
                 rows.append({"document": example.id} | {name: score(others, own) for name, score in scores.items()})
     ceiling = pd.DataFrame(rows, columns=["document", *scores]).groupby("document").mean().mean()
     counts = np.concatenate([np.stack([(~masks).sum(0), masks.sum(0)], 1) for masks in map(annotator_masks, several)])
+    varied = bool(counts.any(0).all())
+    people = [len(example.annotators) for example in several]
     return {
         "rule": rule,
-        "fewest": min(len(example.annotators) for example in several),
-        "most": max(len(example.annotators) for example in several),
-        "alpha": float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
-        if counts.any(0).all()
-        else None,
+        "fewest": min(people),
+        "most": max(people),
+        "alpha": float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal")) if varied else None,
         "ceiling": {name: None if math.isnan(ceiling[name]) else float(ceiling[name]) for name in scores},
     }

@@ -432,10 +432,14 @@ def _size(k: int) -> int:
 # ---------------------------------------------------------------- spans
 
 
-def contiguous_spans(selected: ArrayLike) -> tuple[Span, ...]:
-    """Runs of selected tokens, in order."""
+def spans_of(selected: ArrayLike) -> list[Span]:
+    """Runs of selected tokens, in order.
+
+    >>> spans_of([True, True, False, True])
+    [(0, 2), (3, 4)]
+    """
     edges = np.diff(as_labels(selected, "selected").astype(np.int8), prepend=0, append=0)
-    return tuple(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))
+    return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))
 
 
 def iou_f1(labels: ArrayLike, selected: ArrayLike, *, threshold: float = IOU_THRESHOLD) -> float:
@@ -456,7 +460,7 @@ def iou_f1(labels: ArrayLike, selected: ArrayLike, *, threshold: float = IOU_THR
     truth, chosen = as_pair(labels, selected, "selected")
     if not truth.any():
         return math.nan
-    gold, runs = contiguous_spans(truth), contiguous_spans(chosen)
+    gold, runs = spans_of(truth), spans_of(chosen)
     right = matching_spans(gold, runs, threshold)
     return f1_of(right / len(runs), right / len(gold)) if runs else 0.0
 

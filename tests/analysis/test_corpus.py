@@ -14,7 +14,8 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError, DataError
 from analysis.corpus import documents_of, holds_json_lines, load_corpus
-from analysis.marks import annotator_facts, annotator_masks, combine, spans_of, word_mask
+from analysis.marks import annotator_facts, annotator_masks, combine, word_mask
+from analysis.metrics.plausibility import spans_of
 
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "tokens": ["so", "dull", "."], "label": 1, "rationale": [0, 1, 1], "text": "ignored"},
