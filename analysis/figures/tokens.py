@@ -334,6 +334,7 @@ def plot_document(
     ax.axis("off")
     placed = passage(document, width=_room(width), n_lines=n_lines, start=start)
     kept = document.retention if present(document, method) is not None else None
+    glued = [token > 0 and not starts_word(document.words, token) for token in range(len(document))] + [False]
     boxes: list[tuple[Rectangle, Any]] = []
     lines: list[list[tuple[float, float]]] = []
 
@@ -361,8 +362,7 @@ def plot_document(
             write(x, y, text, color=GREY if gone else "black")
             after = placed[index + 1] if index + 1 < len(placed) else None
             if not gone:  # shades of one word's pieces meet and do not overlap
-                before = 0 if _same_word(document, one.token - 1, one.token) else SHADE_SIDE
-                behind = 0 if _same_word(document, one.token, one.token + 1) else SHADE_SIDE
+                before, behind = (SHADE_SIDE * (not joined) for joined in glued[one.token : one.token + 2])
                 box(x - before, y, before + one.width + behind, float(values[layer, one.token]))
             if document.rationale[one.token]:
                 joins = after is not None and after.line == one.line and document.rationale[after.token]
@@ -393,11 +393,6 @@ def plot_document(
     patches, colors = zip(*boxes, strict=True) if boxes else ((), ())
     ax.add_collection(PatchCollection(patches, facecolors=colors, linewidths=0, zorder=0), autolim=False)
     ax.add_collection(LineCollection(lines, colors=BLUE, linewidths=1.0, zorder=2), autolim=False)
-
-
-def _same_word(document: DocumentScores, token: int, other: int) -> bool:
-    words = document.words
-    return 0 <= token and other < len(words) and words[token] >= 0 and bool(words[token] == words[other])
 
 
 # Heat map
