@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, StrictInt, StrictStr, ValidationError
 
 from adapler.eraser import (
     EraserCorpus,
@@ -99,10 +99,6 @@ class HoldOut:
     share: float | None = None  # of the rows; None: 10 %, at most 2000 rows
     seed: int = 0
     optional: bool = False  # whether a task with a validation split of its own may keep it, where a share is given
-
-    def rows_of(self, total: int) -> int:
-        """Number of rows to hold out of `total`, at least one."""
-        return max(1, min(2000, round(0.1 * total)) if self.share is None else round(self.share * total))
 
 
 # ---- Loading
@@ -223,17 +219,15 @@ def _split_files(folder: Path) -> dict[str, Path]:
 class _Row(BaseModel, coerce_numbers_to_str=True):
     id: str | None = None
     label: StrictInt | StrictStr | None = None
-    text: str | None = None
-    text_a: str | None = None
+    text_a: str | None = Field(default=None, validation_alias=AliasChoices("text_a", "text"))
     text_b: str | None = None
     tokens: list[str] | None = None
     query: str | None = None
 
     def inputs(self) -> dict[str, Any]:
         """The text columns, under the names of `Task.columns`."""
-        first = self.text if self.text_a is None else self.text_a
-        if first is not None:
-            return {"text_a": first} if self.text_b is None else {"text_a": first, "text_b": self.text_b}
+        if self.text_a is not None:
+            return {"text_a": self.text_a} if self.text_b is None else {"text_a": self.text_a, "text_b": self.text_b}
         return {} if self.tokens is None else {"words": self.tokens, "query": self.query or ""}
 
 
@@ -439,7 +433,7 @@ def _build(
 def hold_out(labels: Sequence[int] | NDArray[np.int64], how: HoldOut) -> NDArray[np.bool_]:
     """(rows,) True for rows that are held out: each label keeps its share (largest remainders) and its last row."""
     values = np.asarray(labels)
-    total = how.rows_of(len(values))
+    total = max(1, min(2000, round(0.1 * len(values))) if how.share is None else round(how.share * len(values)))
     kinds, counts = np.unique(values, return_counts=True)
     exact = total * counts / len(values)
     quotas = np.floor(exact).astype(int)

@@ -52,7 +52,6 @@ FIRST_SCALES = (0.0, 0.5, 1.0)
 GROWTH = 1.5  # from one scale to the next, while the end of the curve is looked for
 EVERYTHING = 1e6  # a scale at which all that can be dropped is
 CLOSE = 1.2  # two neighbouring speedups are no further apart, or another scale is measured between them
-SLOWER = 1.1  # times a smaller scale, which drops less: then something else slowed the pass, and it is timed again
 
 Array = NDArray[np.float64]
 
@@ -276,14 +275,6 @@ class Pass:
     def score(self) -> float:
         return float(ratio_of(self.parts.sum(0)))
 
-    def quicker(self, other: Pass) -> Pass:
-        """The same pass with the shorter of both times."""
-        return replace(self, times={name: min(time, other.times[name]) for name, time in self.times.items()})
-
-    def slowed(self, smaller: Sequence[Pass]) -> bool:
-        """Whether it took longer than a pass that drops less."""
-        return any(time > SLOWER * one.times[name] for one in smaller for name, time in self.times.items())
-
 
 def measure(
     model: Any,
@@ -369,14 +360,6 @@ def measure(
         if gaps[widest] <= CLOSE or middle in passes:
             break
         add(middle)
-    none = none.quicker(run(removal="none"))  # it may also be slow because it was the first
-    scales = sorted(passes)
-    for index, scale in enumerate(scales):
-        for _ in range(2):
-            if not passes[scale].slowed([none, *(passes[one] for one in scales[:index])]):
-                break
-            passes[scale] = passes[scale].quicker(run(removal="hard", threshold_scale=scale))
-            say(f"threshold_scale {scale:g}, timed again: {passes[scale].times['milliseconds']:.1f} ms a text")
     return _summarised(none, passes, config, timed_single=len(drawn))
 
 

@@ -88,23 +88,6 @@ def test_the_curve_goes_on_where_the_first_scales_drop_nothing() -> None:
     assert at[1.0] == at[0.0] and found.points[-1].speedup >= 2
 
 
-def test_a_pass_that_something_else_slowed_is_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A pass reads the clock three times and takes a second in batches, another one by one; slow: passes 0 and 3.
-    reads, said, clock = iter(range(10_000)), [], [0.0]
-
-    def now() -> float:
-        number, part = divmod(next(reads), 3)
-        clock[0] += (50.0 if number in (0, 3) else 1.0) if part else 0.0
-        return clock[0]
-
-    monkeypatch.setattr("adapler.evaluation.time.perf_counter", now)
-    found = quick(tiny_adapler(spread=0.1), many(4), points=4, say=said.append)
-    assert [point.milliseconds for point in found.points] == [250.0] * 4
-    assert found.none.milliseconds == 250.0
-    again = [line for line in said if "again" in line]
-    assert again == ["threshold_scale 1, timed again: 250.0 ms a text"]
-
-
 def test_intervals_are_those_of_a_slow_bootstrap() -> None:
     data, model = many(25), tiny_adapler(spread=0.1)
     found = quick(model, data, resamples=400, seed=7, points=4)
