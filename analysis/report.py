@@ -661,9 +661,6 @@ def compare(
     return pd.DataFrame({name: column.ravel() for name, column in columns.items()}, index=index).reset_index()
 
 
-# Files and words
-
-
 def latex_escape(text: str) -> str:
     r"""`50 %` -> `50 \%`, and so for every character that LaTeX reads as its own."""
     return "".join(LATEX.get(character, character) for character in text)
