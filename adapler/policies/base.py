@@ -302,7 +302,7 @@ class TrainingOptions(Checked):
     """Training of the policy."""
 
     policy_epochs: list[int] | None = option(
-        "epochs of each stage of the policy's training (default: --max-steps in each, or the policy's own)",
+        "of each stage of the policy's training (default: --max-steps in each, or the policy's own)",
         default=None,
         low=1,
     )
@@ -313,9 +313,7 @@ class WeightedOptions(TrainingOptions):
     """Training of the policy."""
 
     policy_weight: list[float] | None = option(
-        "lambda or alpha, weight of the tokens kept; a model is trained for each value (default: the paper's)",
-        default=None,
-        basic=True,
+        "weight of the tokens kept; a model is trained for each value (default: the paper's)", default=None, basic=True
     )
     policy_learning_rate: float | None = option("of the policy's parameters (default: the paper's)", default=None)
 

@@ -31,7 +31,7 @@ class KeepTrainingOptions(TrainingOptions):
     """Training with a fixed share of tokens."""
 
     keep: list[float] = option(
-        "share of the tokens kept in each layer; a model is trained for each value",
+        "share kept in each layer; a model is trained for each value",
         default=[DEFAULT_KEEP],
         basic=True,
         above=0,

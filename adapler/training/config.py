@@ -34,8 +34,8 @@ class TaskOptions(Checked):
         "maximum input length in wordpieces (default: the task's, or a trained model's)", default=None, basic=True
     )
     long_documents: Truncation | None = option(
-        "which part of a longer text is read: the first wordpieces (truncate), the last ones, or all in overlapping "
-        "windows whose logits are averaged (default: truncate; for a trained model: as in training)",
+        "part of a longer text that is read: the first wordpieces (truncate), the last ones, or all in overlapping "
+        "windows (default: truncate, or as a trained model did)",
         default=None,
     )
     train_documents: Truncation | None = option(
@@ -45,10 +45,7 @@ class TaskOptions(Checked):
         "overlap of windows in wordpieces (default: 128, or a quarter of a shorter window)", default=None, low=0
     )
     validation_share: float | None = option(
-        "share of train to hold out without a validation split (default: .1, 2000 rows at most)",
-        default=None,
-        above=0,
-        below=1,
+        "share of train to hold out (default: .1, 2000 rows at most)", default=None, above=0, below=1
     )
     limit: int | None = option(
         "number of training rows to sample, balanced over labels (default: all)", default=None, basic=True, low=1
@@ -153,7 +150,7 @@ class _Stages(Checked):
 
     output: Path = option("output folder; run the same command again to resume", basic=True)
     reinit_head: Literal["auto", "yes", "no"] = option(
-        "initialise the pooler and the classifier anew; auto: if the encoder's pooler was never trained", default="auto"
+        "initialise pooler and classifier anew; auto: if the encoder's pooler was never trained", default="auto"
     )
     task: TaskOptions
     optimisation: Optimisation = field(default_factory=Optimisation)
@@ -173,9 +170,7 @@ class TargetsConfig(Checked):
     """Compute the training targets of the Contribution Predictors for each token of the training set."""
 
     finetuned: Path | None = option("output folder of `adapler finetune`", default=None, basic=True)
-    model: str | None = option(
-        "classifier fine-tuned elsewhere, instead of --finetuned: hub name or folder", default=None, basic=True
-    )
+    model: str | None = option("fine-tuned classifier, instead of --finetuned", default=None, basic=True)
     output: Path = option("output folder; run the same command again to resume", basic=True)
     task: TaskOptions
     targets: TargetOptions = field(default_factory=TargetOptions)
@@ -207,13 +202,9 @@ class PolicyConfig(_Stages):
 class TrainConfig(PolicyConfig):
     """Train one model with a removal policy, from a fine-tuned classifier or a pre-trained encoder."""
 
-    finetuned: Path | None = option(
-        "output folder of `adapler finetune`: initial weights, reference score and teacher", default=None, basic=True
-    )
+    finetuned: Path | None = option("folder of `adapler finetune`: start, score and teacher", default=None, basic=True)
     model: str | None = option(
-        "initial weights from elsewhere: an encoder, a fine-tuned classifier, or an AdapLeR model to train further",
-        default=None,
-        basic=True,
+        "another start: an encoder, a fine-tuned classifier, or an AdapLeR model to train on", default=None, basic=True
     )
     targets: Path | None = option("output folder of `adapler targets`, for --policy adapler", default=None, basic=True)
     reference_score: float | None = option(
@@ -232,9 +223,7 @@ class RunConfig(PolicyConfig):
 
     model: str | None = option("pre-trained encoder: hub name or folder", default=None, basic=True)
     classifier: str | None = option("fine-tuned classifier, instead of --model", default=None, basic=True)
-    start: Literal["pretrained", "finetuned"] = option(
-        "initial weights of the backbone in the training of the policy", default="finetuned"
-    )
+    start: Literal["pretrained", "finetuned"] = option("weights that the policy starts from", default="finetuned")
     half: bool = option(_HALF, default=False)
     finetune_epochs: int | None = option("of fine-tuning (default: --epochs, or --max-steps)", default=None, low=1)
     finetune_learning_rate: float | None = option("of fine-tuning (default: --learning-rate)", default=None, above=0)
