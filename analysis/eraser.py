@@ -648,8 +648,7 @@ def line_of(
 
 
 def _adapler_logits(model: Any, batch: Batch) -> torch.Tensor:
-    logits: torch.Tensor = adapler_pass(model, batch).logits.detach()
-    return logits
+    return adapler_pass(model, batch).logits.detach()
 
 
 def layers_to_write(

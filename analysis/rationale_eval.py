@@ -59,17 +59,6 @@ from analysis.faithfulness import faithfulness_values
 from analysis.figures.tokens import DocumentScores
 from analysis.marks import annotator_facts
 from analysis.metrics import plausibility as pl
-from analysis.metrics.plausibility import (
-    CONTENT,
-    INPUT,
-    PRESENT,
-    RECALL_GRID,
-    compute,
-    density_size,
-    get_metric,
-    precision_at_recall,
-    select_top_k,
-)
 from analysis.report import RationaleReport, few_documents, header, write_text
 from analysis.scores import ScoringMethod, get_methods
 from analysis.scores.base import AT_INPUT, check_target, in_format
@@ -181,7 +170,7 @@ class Plan:
     @cached_property
     def unit_options(self) -> dict[str, float]:
         """Density and size of rationales, where a metric needs them; other splits are read only then."""
-        if not any(get_metric(name).uses_density for name in self.settings.plain_metrics):
+        if not any(pl.get_metric(name).uses_density for name in self.settings.plain_metrics):
             return {}
         density = self.selection["density"]
         return {"density": 0.0 if math.isnan(density) else density, "size": self.selection["size"]}
@@ -189,7 +178,7 @@ class Plan:
     @cached_property
     def faithfulness_density(self) -> float | None:
         """Density for faithfulness at it, if requested and known."""
-        asked = any(get_metric(name).uses_density for name in self.settings.faithfulness_metrics)
+        asked = any(pl.get_metric(name).uses_density for name in self.settings.faithfulness_metrics)
         return None if not asked or math.isnan(self.selection["density"]) else self.selection["density"]
 
     def hard_rationale(
@@ -198,8 +187,8 @@ class Plan:
         """(W,) the k best words of a document, k = share * W, the selection's density when none is given. Equal words
         are taken in a random order that depends on the seed and the document's id."""
         density = self.selection["word_density"] if share is None else share
-        size = density_size(0.0 if math.isnan(density) else density, len(scores))
-        return select_top_k(scores, size, seed=[self.settings.seed, zlib.crc32(document.encode())])
+        size = pl.density_size(0.0 if math.isnan(density) else density, len(scores))
+        return pl.select_top_k(scores, size, seed=[self.settings.seed, zlib.crc32(document.encode())])
 
     def meta(self, notes: Sequence[str], *, writes: bool) -> dict[str, Any]:
         """The data and the settings; writes: whether rationales are written."""
@@ -212,7 +201,7 @@ class Plan:
         said += [misquoted_note(self.corpus, how.split), *notes]
         if how.truncation == "rationale-windows":
             said.append("accuracy is of windows chosen by the gold rationale: no accuracy of documents")
-        metrics = [get_metric(name) for name in how.metrics]
+        metrics = [pl.get_metric(name) for name in how.metrics]
         by_density = how.as_eraser or writes or any(one.uses_density and not one.uses_size for one in metrics)
         own_size = {self.selection["source"]} if by_density else set()
         own_size |= {self.measured["source"]} if any(one.uses_size for one in metrics) else set()
@@ -271,7 +260,7 @@ def mean_of(values: NDArray[np.float64]) -> Any:
 
 # ---- Methods x layers x documents -> one tidy frame
 
-PAPER_METHODS = ("attention", "attention_received", "rollout", "saliency", "cp", "cp_carried", "random")
+PAPER_METHODS = ("attention", "attention_received", "rollout", "saliency")  # beside the model's own, and random
 
 
 @torch.inference_mode(False)  # methods take gradients, which a caller's inference mode forbids
@@ -400,7 +389,11 @@ def evaluate(
         eraser.write_lines(Path(str(rationales)) / f"{file_name(key)}.jsonl", written)
     # a function of one's own may be signed in some texts only: a selection at 1/n then means nothing in the others
     mixed = {key for key, found in kinds.items() if len({signed for _, signed in found}) > 1}
-    rows = [row for row in rows if row[1] not in mixed or get_metric(row[4]).level not in (INPUT, PRESENT, CONTENT)]
+    rows = [
+        row
+        for row in rows
+        if row[1] not in mixed or pl.get_metric(row[4]).level not in (pl.INPUT, pl.PRESENT, pl.CONTENT)
+    ]
     frame = pd.DataFrame(rows, columns=["document", "method", "layer", "unit", "metric", "value"]).dropna()
     meta = {"methods": names, "metrics": settings.metrics, "n_layers": n_layers, "examples": shown, **facts}
     meta = plan.meta(notes, writes=bool(lines)) | methods_meta(scorer, given, plan.documents, kinds, diagnostics) | meta
@@ -422,7 +415,7 @@ class Pictures:
 
     def __init__(self, methods: Sequence[str], n_layers: int) -> None:
         self.methods = list(methods)
-        self.shapes = (len(methods), n_layers, len(RECALL_GRID)), (n_layers, len(methods), len(methods))
+        self.shapes = (len(methods), n_layers, len(pl.RECALL_GRID)), (n_layers, len(methods), len(methods))
         self.documents: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []  # curves and correlations
 
     def add(self, units: Sequence[tuple[NDArray[np.bool_], Mapping[str, NDArray[np.float64]]]]) -> None:
@@ -434,7 +427,7 @@ class Pictures:
             curves, rho = (np.full(shape, np.nan) for shape in self.shapes)
             for m, method in enumerate(self.methods):
                 for layer, row in enumerate(scores.get(method, ())):
-                    curves[m, layer] = precision_at_recall(labels, row)
+                    curves[m, layer] = pl.precision_at_recall(labels, row)
             for layer in range(len(rho)):
                 there = [m for m, name in enumerate(self.methods) if layer < len(scores.get(name, ()))]
                 if there:
@@ -524,7 +517,7 @@ def judge(
             )
             by_method[name] = np.stack([unit.scores for unit in layers])
             if how.plain_metrics:
-                table = [compute(how.plain_metrics, unit) for unit in layers]  # (L', K)
+                table = [pl.compute(how.plain_metrics, unit) for unit in layers]  # (L', K)
                 found += rows_of(document.id, name, number, how.plain_metrics, table)
         units.append((labels, by_method))
     return found, units
@@ -615,9 +608,8 @@ def _methods(
 ) -> dict[str, ScoringMethod]:
     """The methods by key; ArgumentError for what cannot be evaluated together."""
     if wanted is None:
-        removal = None if scorer.adapler is None else scores_of_removal(scorer.adapler)
-        of_removal = {"cp": [removal] if removal else [], "cp_carried": ["cp_carried"] if removal == "cp" else []}
-        wanted = [one for name in PAPER_METHODS for one in of_removal.get(name, [name])]
+        removal = [] if scorer.adapler is None else [scores_of_removal(scorer.adapler)]
+        wanted = [*PAPER_METHODS, *removal, *(["cp_carried"] if removal == ["cp"] else []), "random"]
     if not wanted and not given:
         raise ArgumentError("methods: got none, at least one is needed")
     chosen = {method.key: method for method in get_methods(wanted)}

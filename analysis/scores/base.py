@@ -227,8 +227,7 @@ def once_a_batch(function: Callable[..., Found]) -> Callable[..., Found]:
         memo, key = batch.memo(model), f"{function.__name__} {args} {options}"
         if key not in memo:
             memo[key] = function(model, batch, *args, **options)
-        found: Found = memo[key]
-        return found
+        return memo[key]
 
     return call
 
@@ -355,8 +354,7 @@ def gradient_pass(model: Any, batch: Batch, target: Target) -> GradientPass:
     """
     memo, key = batch.memo(model), f"gradient_pass {target!r}"
     if key in memo:
-        known: GradientPass = memo[key]
-        return known
+        return memo[key]
     with differentiable(model) as twin:
         output = twin(**batch.model_inputs(), output_hidden_states=True)
         weights = weights_of(model, batch, target, output.logits)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Annotated, Any, Literal
 
 import torch
@@ -247,7 +248,6 @@ def layer_integrated_gradients(
     share_logits(model, batch, logits)
     weights = weights_of(model, batch, target, logits.float())
     others = batch.model_inputs()
-    names = list(others)
     vectors = embeddings(twin, replaced_ids(twin, batch, baseline))
     inputs = {name: value for name, value in others.items() if name != "input_ids"}
     with torch.no_grad():
@@ -256,12 +256,8 @@ def layer_integrated_gradients(
     for layer, state, reference in zip(layers, states, references, strict=True):
 
         def value(values: Tensor, chosen: Tensor, *tensors: Tensor, layer: Any = layer) -> Tensor:
-            handle = layer.register_forward_pre_hook(lambda _, given: (values, *given[1:]))
-            try:
-                logits = twin(**dict(zip(names, tensors, strict=True))).logits.float()
-            finally:
-                handle.remove()
-            return target_value(logits, chosen)
+            with layer.register_forward_pre_hook(lambda _, given: (values, *given[1:])):
+                return target_value(twin(**dict(zip(others, tensors, strict=True))).logits.float(), chosen)
 
         arguments = (weights, *others.values())
         per_layer.append(
@@ -282,13 +278,10 @@ def _layer_inputs(model: Any, batch: Batch) -> tuple[list[Any], list[Tensor], Te
     depth = model.config.num_hidden_layers
     lists = (one for one in model.modules() if isinstance(one, torch.nn.ModuleList) and len(one) == depth)
     layers, given = list(next(lists, ())), []  # type: list[Any], list[Any]
-    handles = [layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[:1])) for layer in layers]
-    try:
-        with torch.no_grad():
-            output = model(**batch.model_inputs(), output_hidden_states=True)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[:1])))
+        output = model(**batch.model_inputs(), output_hidden_states=True)
     states = list(output.hidden_states[:-1])
     if [list(map(id, one)) for one in given] != [[id(state)] for state in states]:
         raise ArgumentError(
