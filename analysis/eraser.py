@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 from scipy.special import softmax
@@ -50,7 +49,7 @@ from analysis.metrics.plausibility import (
     spans_of,
 )
 from analysis.report import RationaleReport
-from analysis.scores.base import Batch, ScoringMethod, adapler_pass, classifier_logits
+from analysis.scores.base import ScoringMethod
 from analysis.scoring import ScoredWindow, Scorer, Settings
 
 if TYPE_CHECKING:
@@ -622,14 +621,13 @@ def line_of(
     shares = [percent / 100 for percent in how.faithfulness.bins] if how.faithfulness_metrics else []
     sets = [plan.hard_rationale(scores, example.id, share) for share in (None, *shares)]
     reduced = "adapler" in method.needs
-    model, forward = (scorer.adapler, _adapler_logits) if reduced else (scorer.model, classifier_logits)
     mask = scorer.tokenizer.mask_token_id if how.faithfulness.variant == "mask" else None
     logits = []  # of each window (1 + 2 sets, C): whole, then without and only each set
     for one in scored:
         kept = [one.window.special | words[one.window.words] for chosen in sets for words in (~chosen, chosen)]
         ids = one.window.input_ids
         versions = [ids[keep] if mask is None else np.where(keep, ids, mask) for keep in kept]
-        changed = version_logits(one.window, versions, model, tokenizer=scorer.tokenizer, settings=how, forward=forward)
+        changed = version_logits(one.window, versions, scorer, of_adapler=reduced)
         unchanged = one.adapler_logits if reduced else one.logits
         logits.append(np.vstack([np.asarray(unchanged, dtype=np.float64), changed]))
     names = [str(scorer.model.config.id2label[i]) for i in range(logits[0].shape[1])]
@@ -645,10 +643,6 @@ def line_of(
         at = zip(shares, pairs[1:], strict=True)
         answers["thresholded_scores"] = [{"threshold": share, **pair} for share, pair in at]
     return rationale_line(example, scores, sets[0], answers)
-
-
-def _adapler_logits(model: Any, batch: Batch) -> torch.Tensor:
-    return adapler_pass(model, batch).logits.detach()
 
 
 def layers_to_write(

@@ -6,123 +6,89 @@ n wordpieces of a window, n_c content ones; C classes; L' layers of a method; F 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from adapler.inference import batches_by_length
-from analysis.corpus import SPECIAL, Window, WindowScores, aggregate, collate
-from analysis.metrics.faithfulness import (
-    SOFT,
-    Versions,
-    aopc_bounds,
-    faithfulness_rows,
-    leave_one_out,
-    loo_kendall,
-    normalised_aopc,
-    soft_rows,
-)
-from analysis.scores import Batch
-from analysis.scores.base import classifier_logits, run_format
-from analysis.scoring import ScoreFile, Settings, window_key
+from analysis.corpus import SPECIAL, Window, WindowScores, aggregate
+from analysis.metrics import faithfulness as fa
+from analysis.scores.base import adapler_pass, classifier_logits, run_format
+from analysis.scoring import Scorer, window_key
 
 LOO = "loo_kendall"
 NORMALISED = {"naopc_comprehensiveness": "comprehensiveness", "naopc_sufficiency": "sufficiency"}
 
 
 def faithfulness_values(
-    window: Window,
-    methods: Mapping[str, WindowScores],
-    *,
-    model: Any,
-    tokenizer: Any,
-    settings: Settings,
-    target: int,
-    density: float | None,
-    files: Mapping[str, ScoreFile],
+    window: Window, methods: Mapping[str, WindowScores], scorer: Scorer, *, target: int, density: float | None
 ) -> dict[str, NDArray[np.float64]]:
     """method -> (L', F), NaN in layers that are not measured.
 
     target: index of the class whose probability is followed, the one predicted for the whole window; also for the
     scores of an AdapLeR model, since one model is asked about all of them. density: of the rationales, for
     `..._at_density`.
-    files: of `scoring.Scorer`; a method without one is computed.
     """
-    metrics, found = settings.faithfulness_metrics, {}
-    keys = {
-        name: window_key(
-            window,
-            target=target,
-            density=density,
-            scores=hashlib.sha256(np.ascontiguousarray(given.scores).tobytes()).hexdigest(),
-            words=hashlib.sha256(np.ascontiguousarray(window.words).tobytes()).hexdigest(),
-            of_words=given.of_words,
-        )
-        for name, given in methods.items()
-    }
-    places = []
+    how, found = scorer.settings, {}
+    metrics, words, keys, places = how.faithfulness_metrics, _hash(window.words), {}, []  # type: Any, str, Any, Any
     for name, given in methods.items():
-        file = files.get(f"faithfulness {name}")
+        keys[name] = window_key(
+            window, target=target, density=density, scores=_hash(given.scores), words=words, of_words=given.of_words
+        )
+        file = scorer.files.get(f"faithfulness {name}")
         stored = None if file is None else file.get(keys[name])
         found[name] = np.full((len(given.scores), len(metrics)), np.nan) if stored is None else stored["values"]
         if stored is None:
             every = range(len(given.scores))
-            chosen = every if len(every) == 1 else settings.faithfulness_layers or every
+            chosen = every if len(every) == 1 else how.faithfulness_layers or every
             places += [(name, layer) for layer in chosen]
     if places:
-        rows = np.array([_content_row(window, methods[name], layer, settings.aggregation) for name, layer in places])
-        judged = _judged(
-            window, rows, model=model, tokenizer=tokenizer, settings=settings, target=target, density=density
-        )
+        rows = np.array([_content_row(window, methods[name], layer, how.aggregation) for name, layer in places])
+        judged = _judged(window, rows, scorer, target=target, density=density)
         for (name, layer), one in zip(places, judged, strict=True):
             found[name][layer] = [one[metric] for metric in metrics]
         for name in dict(places):
-            if (file := files.get(f"faithfulness {name}")) is not None:
+            if (file := scorer.files.get(f"faithfulness {name}")) is not None:
                 file.put(keys[name], {"values": found[name]})
     return found
 
 
+def _hash(values: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
 def _judged(
-    window: Window,
-    rows: NDArray[np.float64],
-    *,
-    model: Any,
-    tokenizer: Any,
-    settings: Settings,
-    target: int,
-    density: float | None,
+    window: Window, rows: NDArray[np.float64], scorer: Scorer, *, target: int, density: float | None
 ) -> list[dict[str, float]]:
     """Metric -> value for each of S score rows (S, n_c)."""
-    content, wanted = ~window.special, set(settings.faithfulness_metrics)
-    taken = replace(settings.faithfulness, density=density, seed=settings.seed)
+    how, content, mask = scorer.settings, ~window.special, scorer.tokenizer.mask_token_id
+    wanted, taken = set(how.faithfulness_metrics), replace(how.faithfulness, density=density, seed=how.seed)
 
     def predict(inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
-        logits = version_logits(window, inputs, model, tokenizer=tokenizer, settings=settings)
-        return np.asarray(softmax(logits, axis=-1))
+        return softmax(version_logits(window, inputs, scorer), axis=-1)
 
-    asked = Versions(predict, window.input_ids, content, target=target, settings=taken, mask_id=tokenizer.mask_token_id)
+    asked = fa.Versions(predict, window.input_ids, content, target=target, settings=taken, mask_id=mask)
     judged: list[dict[str, float]] = [{} for _ in rows]
-    if wanted - {LOO, *SOFT}:
-        words = None if settings.aggregation == "none" else window.words[content]
-        judged = faithfulness_rows(asked, rows, words=words)
+    if wanted - {LOO, *fa.SOFT}:
+        words = None if how.aggregation == "none" else window.words[content]
+        judged = fa.faithfulness_rows(asked, rows, words=words)
     for name in wanted & set(NORMALISED):
         kind = NORMALISED[name]
         usable = [int((row > 0).sum()) if taken.positive_only else None for row in rows]
-        limits = {count: aopc_bounds(asked, kind, usable=count) for count in set(usable)}
+        limits = {count: fa.aopc_bounds(asked, kind, usable=count) for count in set(usable)}
         for one, count in zip(judged, usable, strict=True):
-            one[name] = normalised_aopc(one[f"aopc_{kind}"], *limits[count])
-    if wanted & set(SOFT):
-        for one, more in zip(judged, soft_rows(asked, rows), strict=True):
+            one[name] = fa.normalised_aopc(one[f"aopc_{kind}"], *limits[count])
+    if wanted & set(fa.SOFT):
+        for one, more in zip(judged, fa.soft_rows(asked, rows), strict=True):
             one |= more
     if LOO in wanted:
-        drops = leave_one_out(asked)
+        drops = fa.leave_one_out(asked)
         for one, row in zip(judged, rows, strict=True):
-            one[LOO] = loo_kendall(drops, row)
+            one[LOO] = fa.loo_kendall(drops, row)
     return judged
 
 
@@ -130,39 +96,28 @@ def _content_row(window: Window, given: WindowScores, layer: int, aggregation: s
     """(n_c,) scores of the content wordpieces; under an aggregation each has its word's score."""
     values = given.scores[layer, ~window.special].astype(np.float64)
     if aggregation == "none" or given.of_words:
-        return np.asarray(values)  # given scores are their word's already
+        return values  # given scores are their word's already
     words = window.words[~window.special]
     by_word, kept = aggregate(values, words, how=aggregation)
     spread = np.zeros(int(np.max(words, initial=0)) + 1)
     spread[kept] = by_word
-    return np.asarray(spread[words])
+    return spread[words]
 
 
 def version_logits(
-    window: Window,
-    inputs: Sequence[NDArray[np.int64]],
-    model: Any,
-    *,
-    tokenizer: Any,
-    settings: Settings,
-    forward: Callable[[Any, Batch], torch.Tensor] = classifier_logits,
+    window: Window, inputs: Sequence[NDArray[np.int64]], scorer: Scorer, *, of_adapler: bool = False
 ) -> NDArray[np.float64]:
-    """(inputs, C) logits of versions of a window, given by their ids: content tokens are gone or masked.
-
-    forward: (model, batch) -> (B, C); it decides whether the classifier or the AdapLeR model is asked.
-    """
-    device = next(model.parameters()).device
+    """(inputs, C) logits of versions of a window, given by their ids: content tokens are gone or masked. of_adapler:
+    those of the AdapLeR model, not the classifier's."""
+    device, how = next(scorer.model.parameters()).device, scorer.settings
     found: list[NDArray[np.float64]] = [np.zeros(0)] * len(inputs)
-    for indices in batches_by_length([len(ids) for ids in inputs], token_budget=settings.batch_tokens(device.type)):
-        batch = collate(
-            [_version(window, inputs[i], name=f"{window.id}~{i}") for i in indices],
-            pad_token_id=tokenizer.pad_token_id,
-            device=device,
-            threshold_scale=settings.threshold_scale,
-        )
-        with run_format(settings.dtype, device):
-            output = forward(model, batch).cpu().double().numpy()
-        for i, row in zip(indices, output, strict=True):
+    for indices in batches_by_length([len(ids) for ids in inputs], token_budget=how.batch_tokens(device.type)):
+        batch = scorer.batch([_version(window, inputs[i], name=f"{window.id}~{i}") for i in indices])
+        with run_format(how.dtype, device):
+            logits = (
+                adapler_pass(scorer.adapler, batch).logits if of_adapler else classifier_logits(scorer.model, batch)
+            )
+        for i, row in zip(indices, logits.detach().cpu().double().numpy(), strict=True):
             found[i] = row
     return np.array(found)
 

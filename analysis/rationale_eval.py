@@ -539,15 +539,10 @@ def judge_faithfulness(
             found += rows_of(document.id, one.name, 0, metrics, [[own.get(metric, math.nan) for metric in metrics]])
             asked.pop(one.name, None)
     for number, read in enumerate(scored if metrics and asked and scorer.model is not None else ()):
+        given_here = {name: rows[number] for name, rows in asked.items()}
+        predicted = int(read.logits.argmax())
         tables = faithfulness_values(
-            read.window,
-            {name: rows[number] for name, rows in asked.items()},
-            model=scorer.model,
-            tokenizer=scorer.tokenizer,
-            settings=plan.settings,
-            target=int(read.logits.argmax()),
-            density=plan.faithfulness_density,
-            files=scorer.files,
+            read.window, given_here, scorer, target=predicted, density=plan.faithfulness_density
         )
         for name, table in tables.items():
             found += rows_of(document.id, name, number, metrics, table)

@@ -13,9 +13,9 @@ A method of one's own is a function `(model, batch)`. It can be given wherever a
     rationale_eval.evaluate(methods=["saliency", hidden_norm])
     explain(text, methods=[lambda model, batch: -np.log(frequency[batch.input_ids.numpy()])])
 
-It returns a tensor, an array or a list: one score per layer and token (B, L, N), one per token (B, N) or (B, 1, N), or
-(N,): then it is asked one text at a time. Padding is ignored. Scores without a negative one are divided by their sum
-over the text, so that they can be selected at 1/n; scores with a sign are taken as they are. `LayerScores` say more.
+It returns a tensor, an array or a list: (B, L, N), (B, N), (B, 1, N), or (N,): then it is asked one text at a time.
+Padding is ignored. Scores without a negative one are divided by their sum over the text, so that they can be selected
+at 1/n; scores with a sign are taken as they are. `LayerScores` say more.
 
 With the decorator it gets a name and options, and its docstring is its page:
 
@@ -542,10 +542,6 @@ class ScoringMethod:
             raise ArgumentError(f"method {self.name!r}: needs an AdapLeR model, got {type(model).__name__}")
         if reduces and self.needs & {"attention", "gradient"}:
             raise ArgumentError(f"method {self.name!r}: needs the plain classifier; give it model.backbone")
-        if "gradient" in self.needs and isinstance(model, torch.nn.Module):
-            int8 = [n for n, one in model.named_modules() if type(one).__module__.startswith("torch.ao.nn.quantized")]
-            if int8:
-                raise ArgumentError(f"method {self.name!r}: no gradient goes through the model's int8 layer {int8[0]}")
         if self.needs_labels and batch.labels is None:
             raise ArgumentError(f"method {self.name!r}: needs the gold labels, and the batch has none")
 
@@ -584,20 +580,16 @@ class ScoringMethod:
             row = int((~torch.isfinite(scores)).flatten(1).any(1).nonzero()[0])
             raise ArgumentError(f"{where} a score of document {batch.ids[row]} is NaN or infinite")
         real = (batch.attention_mask != 0)[:, None, :].to(scores.device).expand_as(scores)
-        if bool((scores * ~real).any()):
-            raise ArgumentError(f"{where} scores at padding must be 0")
         there = real if result.present is None else result.present
-        if (
-            there.shape != scores.shape
-            or there.dtype != torch.bool
-            or bool((~there & (scores != 0) | there & ~real).any())
-        ):
-            raise ArgumentError(f"{where} present must be bool {tuple(scores.shape)}, and tokens not present score 0")
+        if there.shape != scores.shape or there.dtype != torch.bool or bool((there & ~real).any()):
+            raise ArgumentError(f"{where} present must be bool {tuple(scores.shape)}, False at padding")
+        if bool((scores * ~there).any()):
+            raise ArgumentError(f"{where} scores at padding, and of tokens that are not present, must be 0")
         sums = scores.sum(-1)
         if not result.signed and bool((scores < 0).any() | (((sums - 1).abs() > 1e-3) & (sums != 0)).any()):
-            found = f"lowest {float(scores.min()):.3g}, sums {float(sums.min()):.4g} to {float(sums.max()):.4g}"
             raise ArgumentError(
-                f"{where} unsigned scores must not be negative, and sum to 1 over the real tokens or be 0: {found}"
+                f"{where} unsigned scores must not be negative, and sum to 1 over the real tokens or be 0: lowest "
+                f"{float(scores.min()):.3g}, sums {float(sums.min()):.4g} to {float(sums.max()):.4g}"
             )
 
 
@@ -701,11 +693,8 @@ def _value(text: str) -> Option:
 
 def _from_function(function: Any) -> ScoringMethod:
     if not callable(function):
-        raise ArgumentError(
-            f"method: got {type(function).__name__}, must be a name, a function (model, batch) or a ScoringMethod"
-        )
-    registered = next((one for one in _REGISTRY.values() if one.function is function), None)
-    if registered is not None:
+        raise ArgumentError(f"method: got {type(function).__name__}, must be a name or a function (model, batch)")
+    if registered := next((one for one in _REGISTRY.values() if one.function is function), None):
         return registered
     name = getattr(function, "__name__", type(function).__name__).strip("<>")
     if name in _REGISTRY:
@@ -716,11 +705,8 @@ def _from_function(function: Any) -> ScoringMethod:
 
 def _defaults(name: str, function: ScoreFunction) -> dict[str, Option]:
     """The keyword-only parameters of a function with their defaults."""
-    defaults = {
-        parameter.name: parameter.default
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    parameters = inspect.signature(function).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
     for option, value in defaults.items():
         if not isinstance(value, Option):
             raise ArgumentError(f"method {name!r}: option {option!r} needs a default that is a number or a string")
@@ -735,13 +721,11 @@ def _checked_option(method: str, function: ScoreFunction, option: str, value: An
         annotation = inspect.Parameter.empty
     allowed: Any = type(default) if annotation is inspect.Parameter.empty else annotation
     try:
-        found: Option = TypeAdapter(allowed, config=_STRICT).validate_python(value)
+        return TypeAdapter(allowed, config=_STRICT).validate_python(value)
     except ValidationError as error:
         reasons = " or ".join(one["msg"].removeprefix("Input should be ") for one in error.errors())
-        raise ArgumentError(
-            f"method {method!r}: {option} got {value!r}, must be {reasons} (default {default!r})"
-        ) from error
-    return found
+        message = f"method {method!r}: {option} got {value!r}, must be {reasons} (default {default!r})"
+        raise ArgumentError(message) from error
 
 
 def _as_tensor(result: Any) -> Tensor | None:
