@@ -119,6 +119,66 @@ def evaluating(model: Any) -> Iterator[None]:
             module.training = training
 
 
+# ---- Working copies: modules of their own that share a model's weights. Whatever is set on one - evaluation mode,
+# hooks, the attention implementation - goes away with it, so that threads can ask one model at a time.
+
+
+def working_copy(model: Any) -> Any:
+    """The model in evaluation mode, as modules and configuration of its own on the same weights and buffers, with its
+    hooks. Of tensors only those are copied that were made in `torch.inference_mode`, through which no gradient goes."""
+    shared = {id(tensor): _ordinary(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():
+        found = (value for value in vars(module).values() if isinstance(value, Tensor))
+        shared |= {id(value): _ordinary(value) for value in found if id(value) not in shared}
+    twin = copy.deepcopy(model, shared).eval()
+    if hasattr(twin, "config"):
+        twin.config.return_dict = True
+    return twin
+
+
+def answering(model: Any) -> Any:
+    """The model itself for a pass without gradients; a working copy where it is in training mode, or where its
+    configuration asks for tuples instead of outputs with names."""
+    tuples = getattr(getattr(model, "config", None), "return_dict", None) is False
+    return working_copy(model) if model.training or tuples else model
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    if not tensor.is_inference() or torch.is_inference_mode_enabled():
+        return tensor
+    with torch.no_grad():
+        made = tensor.clone()
+    return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+
+
+@contextmanager
+def differentiable(model: Any) -> Iterator[Any]:
+    """A working copy whose activations carry gradients even when every weight is frozen; gradients are on inside."""
+
+    def require(module: Any, inputs: Any, output: Tensor) -> Tensor:
+        return output if output.requires_grad else output.requires_grad_()
+
+    twin = working_copy(model)
+    twin.get_input_embeddings().register_forward_hook(require)
+    with torch.enable_grad():
+        yield twin
+
+
+def gradients_of(value: Tensor, by: Sequence[Tensor], *, model: Any, what: str) -> tuple[Tensor, ...]:
+    """Gradients of a scalar by tensors that the model returned of the pass which it comes from; `what` they are, in
+    words. ArgumentError where the value does not depend on one of them: what the model returns is a copy, or a part."""
+    gradients = torch.autograd.grad(value, by, allow_unused=True)
+    if any(gradient is None for gradient in gradients):
+        raise ArgumentError(
+            f"model: the {what} that {type(model).__name__} returns are not the ones its prediction is computed from; "
+            "methods that read their gradients cannot run on it"
+        )
+    return gradients
+
+
+# ---- The loop over batches
+
+
 @torch.inference_mode()
 def forward_all(
     model: Any,

@@ -23,8 +23,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from adapler.backbones.decomposition import PREDICTED, class_index, needs_labels, target_weights
-from adapler.backbones.families import label_names
+from adapler.backbones.families import PREDICTED, class_index, label_names, needs_labels, target_weights
 from adapler.contribution import threshold
 from adapler.eraser import match_labels
 from adapler.errors import ArgumentError

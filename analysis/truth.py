@@ -51,7 +51,8 @@ from scipy.stats import rankdata, spearmanr
 from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.backbones.decomposition import PREDICTED, working_copy
+from adapler.backbones.families import PREDICTED
+from adapler.inference import working_copy
 from adapler.errors import ArgumentError
 from adapler.inference import padding_of, predict_rows
 from adapler.options import option, parse, record, user_errors

@@ -9,8 +9,7 @@
       value = sum over i of h_i^l . dvalue/dh_i^l   +   sum over the biases from layer l on of b . dvalue/db;
 * TR-BERT's guide (Ye et al., NAACL 2021).
 
-Gradients are read from working copies: modules of their own that share the model's weights. Whatever is set on a copy -
-evaluation mode, hooks, the attention implementation - goes away with it, so threads can explain one model at a time.
+Gradients are read from working copies (`adapler.inference.working_copy`).
 
 Dimensions: B batch, L layers, K requested layers, P points, N padded length, H heads, D hidden
 size, C classes.
@@ -18,9 +17,7 @@ size, C classes.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -31,146 +28,13 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from adapler.backbones.families import view
+from adapler.backbones.families import (
+    Target,
+    target_weights,
+    view,
+)
 from adapler.errors import ArgumentError
-from adapler.options import ambiguous
-
-PREDICTED, GOLD, CONTRAST = "predicted", "gold", "contrast"
-
-Target = str | int
-
-
-def target_weights(
-    target: Target | Tensor, logits: Tensor, *, labels: Tensor | None = None, id2label: Mapping[int, str] | None = None
-) -> Tensor:
-    """The weights (B, C) of the logits in the explained value: value_b = sum over c of weight_bc * logit_bc.
-
-    A class has weight 1. In a contrast the strongest other class of the same row has weight -1: "which tokens speak
-    for this class rather than for that one". Both classes are those of these logits, and stay fixed when the input
-    is changed afterwards, so that the value is linear in the logits.
-
-    Args:
-        target: "predicted", "gold" (from `labels`), the name of a class in any case, its index, or a contrast:
-            "contrast" (of the predicted class), "contrast:gold", "contrast:NAME", "contrast:INDEX".
-            A tensor (B,) of class indices is taken as it is. ArgumentError for another class, or "gold" without labels.
-        logits: (B, C), of the input as it is.
-        labels: (B,) gold class indices.
-    """
-    logits = logits.detach()
-    name, contrast = _parts(target) if isinstance(target, str) else (target, False)
-    if isinstance(name, Tensor) or name == GOLD:
-        if (given := name if isinstance(name, Tensor) else labels) is None:
-            raise ArgumentError(f"target: {target!r} needs the gold labels, and the batch has none")
-        if not 0 <= int(given.min()) <= int(given.max()) < logits.shape[-1]:
-            argument, found = "labels" if given is labels else "target", sorted(set(given.tolist()))
-            raise ArgumentError(f"{argument}: labels must be among the model's {logits.shape[-1]}, got {found}")
-        classes = given.to(logits.device)
-    elif name == PREDICTED:
-        classes = logits.argmax(-1)
-    else:
-        index = class_index(name, id2label or {}, logits.shape[-1])
-        classes = torch.full((len(logits),), index, device=logits.device)
-    weights = torch.zeros_like(logits).scatter_(-1, classes[:, None], 1.0)
-    if contrast:
-        others = logits.scatter(-1, classes[:, None], -torch.inf).argmax(-1)
-        weights.scatter_(-1, others[:, None], -1.0)
-    return weights
-
-
-def needs_labels(target: object) -> bool:
-    """Whether a target is about the gold class.
-
-    >>> needs_labels("contrast:gold"), needs_labels("contrast: gold"), needs_labels("predicted")
-    (True, True, False)
-    """
-    return isinstance(target, str) and _parts(target)[0] == GOLD
-
-
-def _parts(target: str) -> tuple[str, bool]:
-    """The class that a target is about, and whether it is a contrast of it."""
-    kind, _, name = target.partition(":")
-    return (name.strip() or PREDICTED, True) if kind.strip() == CONTRAST else (target, False)
-
-
-def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> int:
-    """The index of a class by its name, in any case, or by its index.
-
-    >>> class_index("neg", {0: "NEG", 1: "POS"}, 2), class_index("1", {0: "NEG", 1: "POS"}, 2)
-    (0, 1)
-
-    Raises ArgumentError, naming what is allowed, for any other name, for a name that two classes share, and for a
-    number that may be the index of one class and the name of another; as text it is the name.
-    """
-    names = {int(index): str(label) for index, label in id2label.items() if 0 <= int(index) < n_classes}
-    if reason := ambiguous(name, names):
-        raise ArgumentError(f"target: {reason}")
-    text = str(name).strip()
-    exact = [index for index, label in names.items() if label == text]
-    found = exact or [index for index, label in names.items() if label.casefold() == text.casefold()]
-    if len(found) == 1:
-        return found[0]
-    numbers = [str(index) for index in range(n_classes)]  # compared as text: Python reads no number of 5000 digits
-    if not found and text in numbers:
-        return numbers.index(text)
-    listed = ", ".join(f"{names.get(index, '?')} ({index})" for index in range(n_classes))
-    because = "is the name of several classes" if found else "is no class of this model"
-    raise ArgumentError(
-        f"target: {name!r} {because}; allowed are {PREDICTED}, {GOLD}, a class - {listed} - "
-        f"or {CONTRAST}, {CONTRAST}:{GOLD}, {CONTRAST}:CLASS"
-    )
-
-
-def working_copy(model: Any) -> Any:
-    """The model in evaluation mode, as modules and configuration of its own on the same weights and buffers, with its
-    hooks. Of tensors only those are copied that were made in `torch.inference_mode`, through which no gradient goes."""
-    shared = {id(tensor): _ordinary(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    for module in model.modules():
-        found = (value for value in vars(module).values() if isinstance(value, Tensor))
-        shared |= {id(value): _ordinary(value) for value in found if id(value) not in shared}
-    twin = copy.deepcopy(model, shared).eval()
-    if hasattr(twin, "config"):
-        twin.config.return_dict = True
-    return twin
-
-
-def answering(model: Any) -> Any:
-    """The model itself for a pass without gradients; a working copy where it is in training mode, or where its
-    configuration asks for tuples instead of outputs with names."""
-    tuples = getattr(getattr(model, "config", None), "return_dict", None) is False
-    return working_copy(model) if model.training or tuples else model
-
-
-def _ordinary(tensor: Tensor) -> Tensor:
-    if not tensor.is_inference() or torch.is_inference_mode_enabled():
-        return tensor
-    with torch.no_grad():
-        made = tensor.clone()
-    return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
-
-
-@contextmanager
-def differentiable(model: Any) -> Iterator[Any]:
-    """A working copy whose activations carry gradients even when every weight is frozen; gradients are on inside."""
-
-    def require(module: Any, inputs: Any, output: Tensor) -> Tensor:
-        return output if output.requires_grad else output.requires_grad_()
-
-    twin = working_copy(model)
-    twin.get_input_embeddings().register_forward_hook(require)
-    with torch.enable_grad():
-        yield twin
-
-
-def gradients_of(value: Tensor, by: Sequence[Tensor], *, model: Any, what: str) -> tuple[Tensor, ...]:
-    """Gradients of a scalar by tensors that the model returned of the pass which it comes from; `what` they are, in
-    words. ArgumentError where the value does not depend on one of them: what the model returns is a copy, or a part."""
-    gradients = torch.autograd.grad(value, by, allow_unused=True)
-    if any(gradient is None for gradient in gradients):
-        raise ArgumentError(
-            f"model: the {what} that {type(model).__name__} returns are not the ones its prediction is computed from; "
-            "methods that read their gradients cannot run on it"
-        )
-    return gradients
+from adapler.inference import differentiable, gradients_of
 
 
 def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> Any:

@@ -136,7 +136,7 @@ class TargetOptions(Checked):
 
     @property
     def explained(self) -> str:
-        """The logit or contrast as `adapler.backbones.decomposition` calls it."""
+        """The logit or contrast as `adapler.backbones.families.target_weights` takes it."""
         return "contrast:gold" if self.target_logit == "contrast" else self.target_logit
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones.decomposition import Target, accumulated
+from adapler.backbones.decomposition import accumulated
+from adapler.backbones.families import Target
 from analysis.scores.base import (
     Batch,
     LayerScores,

@@ -45,20 +45,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from adapler.backbones import decomposition
-from adapler.backbones.decomposition import (
-    GOLD,
-    PREDICTED,
-    Decomposition,
-    Target,
-    answering,
-    differentiable,
-    gradients_of,
-    needs_labels,
-    target_weights,
-    working_copy,
-)
+from adapler.backbones.decomposition import Decomposition
+from adapler.backbones.families import GOLD, PREDICTED, Target, needs_labels, target_weights
 from adapler.errors import ArgumentError
-from adapler.inference import evaluating
+from adapler.inference import answering, differentiable, evaluating, gradients_of, working_copy
 from adapler.options import load_plugins
 
 Found = TypeVar("Found")

@@ -24,8 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from adapler.backbones.decomposition import Target, eager_forward, working_copy
+from adapler.backbones.decomposition import eager_forward
+from adapler.backbones.families import Target
 from adapler.errors import ArgumentError
+from adapler.inference import working_copy
 from analysis.scores.attention import roll_out
 from analysis.scores.base import (
     Batch,

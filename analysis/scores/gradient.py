@@ -15,8 +15,9 @@ import torch
 from captum.attr import DeepLift, GradientShap, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
 
-from adapler.backbones.decomposition import Target, working_copy
+from adapler.backbones.families import Target
 from adapler.errors import ArgumentError
+from adapler.inference import working_copy
 from analysis.scores.base import (
     AtLeast,
     Batch,

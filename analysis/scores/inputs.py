@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapler.backbones.decomposition import Target
+from adapler.backbones.families import Target
 from adapler.errors import ArgumentError
 from analysis.scores.base import Batch, LayerScores, classifier_logits, normalise, target_value, weights_of
 

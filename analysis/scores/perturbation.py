@@ -20,7 +20,8 @@ from sklearn.linear_model import LinearRegression, Ridge
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from adapler.backbones.decomposition import Target, working_copy
+from adapler.backbones.families import Target
+from adapler.inference import working_copy
 from analysis.scores.base import AtLeast, Batch, LayerScores, scoring_method
 from analysis.scores.inputs import Presence, Sign, Token, presence, reduced, seeded
 

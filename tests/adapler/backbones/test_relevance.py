@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
-from adapler.backbones.decomposition import Kind, _Rules, decompose, target_weights, token_relevance
+from adapler.backbones.decomposition import Kind, _Rules, decompose, token_relevance
+from adapler.backbones.families import target_weights
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
 from tests.conftest import LAYERS, random_batch, tiny_classifier

@@ -94,7 +94,7 @@ def test_one_text_alone_may_give_its_tokens_scores() -> None:
             r"present must be bool \(4, 3, 12\), False at padding",
         ),
         ("not callable", "is not known"),
-        (3, "got int, must be a name, a function"),
+        (3, "got int, must be a name or a function"),
     ],
 )
 def test_wrong_results_are_refused(make: Any, message: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapler.backbones.decomposition import target_weights
+from adapler.backbones.families import target_weights
 from adapler.errors import ArgumentError
 from analysis.scores import get_method, method_names
 from analysis.scores.base import target_value
