@@ -360,11 +360,9 @@ def evaluate(
                     records.append(record_of(document, scored, classifier))
                     lengths += [(len(one.window), one.lengths) for one in scored]
                     scores = {key: [one.scores[key] for one in scored] for key in scorer.methods}
-                    scores |= {
-                        one.name: there
-                        for one in given
-                        if (there := one.windows(document.id, document.windows, settings.truncation))
-                    }
+                    for one in given:
+                        if there := one.windows(document.id, document.windows, settings.truncation):
+                            scores[one.name] = there
                     if document.skipped is None:
                         values, units = judge(document, scores, given, plan)
                         pictures.add(units)
@@ -373,10 +371,8 @@ def evaluate(
                     for name, by_layer in official.items():
                         source = next((one for one in given if one.name == name), None)
                         eraser.judge_as_eraser(by_layer, document, scores.get(name), source, plan)
-                    for key in lines:
-                        lines[key].append(
-                            eraser.line_of(document, scored, scorer.methods[key], layers[key], plan, scorer)
-                        )
+                    for key, layer in layers.items():
+                        lines[key].append(eraser.line_of(document, scored, scorer.methods[key], layer, plan, scorer))
                     for key, of_windows in scores.items():
                         kinds.setdefault(key, set()).update((len(one.scores), one.signed) for one in of_windows)
                         for name in of_windows[0].diagnostics:
@@ -389,11 +385,8 @@ def evaluate(
         eraser.write_lines(Path(str(rationales)) / f"{file_name(key)}.jsonl", written)
     # a function of one's own may be signed in some texts only: a selection at 1/n then means nothing in the others
     mixed = {key for key, found in kinds.items() if len({signed for _, signed in found}) > 1}
-    rows = [
-        row
-        for row in rows
-        if row[1] not in mixed or pl.get_metric(row[4]).level not in (pl.INPUT, pl.PRESENT, pl.CONTENT)
-    ]
+    uniform = {name for name in settings.metrics if pl.get_metric(name).level in (pl.INPUT, pl.PRESENT, pl.CONTENT)}
+    rows = [row for row in rows if row[1] not in mixed or row[4] not in uniform]
     frame = pd.DataFrame(rows, columns=["document", "method", "layer", "unit", "metric", "value"]).dropna()
     meta = {"methods": names, "metrics": settings.metrics, "n_layers": n_layers, "examples": shown, **facts}
     meta = plan.meta(notes, writes=bool(lines)) | methods_meta(scorer, given, plan.documents, kinds, diagnostics) | meta
@@ -539,11 +532,8 @@ def judge_faithfulness(
             found += rows_of(document.id, one.name, 0, metrics, [[own.get(metric, math.nan) for metric in metrics]])
             asked.pop(one.name, None)
     for number, read in enumerate(scored if metrics and asked and scorer.model is not None else ()):
-        given_here = {name: rows[number] for name, rows in asked.items()}
-        predicted = int(read.logits.argmax())
-        tables = faithfulness_values(
-            read.window, given_here, scorer, target=predicted, density=plan.faithfulness_density
-        )
+        there, target = {name: rows[number] for name, rows in asked.items()}, int(read.logits.argmax())
+        tables = faithfulness_values(read.window, there, scorer, target=target, density=plan.faithfulness_density)
         for name, table in tables.items():
             found += rows_of(document.id, name, number, metrics, table)
     return found
