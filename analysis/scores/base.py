@@ -42,7 +42,7 @@ import numpy as np
 import torch
 from annotated_types import Ge
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from adapler.backbones import decomposition
 from adapler.backbones.decomposition import Decomposition
@@ -248,15 +248,6 @@ def full_precision(where: Tensor | Batch) -> AbstractContextManager[Any]:
 def full(tensor: Tensor) -> Tensor:
     """float32 of a half-precision tensor; float32 and float64 as they are."""
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-
-
-def run_full(module: nn.Module, *inputs: Tensor) -> Tensor:
-    """A module's output in at least float32, with weights of half precision brought there for the call."""
-    weights = {name: full(tensor) for name, tensor in (*module.named_parameters(), *module.named_buffers())}
-    with full_precision(inputs[0]):
-        dtype = next((tensor.dtype for tensor in weights.values()), full(inputs[0]).dtype)  # an Identity has no weights
-        result: Tensor = torch.func.functional_call(module, weights, tuple(one.to(dtype) for one in inputs))
-    return result
 
 
 # ---------------------------------------------------------------- targets: which value of the classifier is explained

@@ -17,8 +17,9 @@ B batch, N padded length, H heads, d head size, D = H * d
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,6 @@ from analysis.scores.base import (
     full,
     full_precision,
     normalise,
-    run_full,
     scoring_method,
     share_logits,
 )
@@ -65,10 +65,10 @@ class LayerParts:
     norm_2: nn.LayerNorm
 
     def values(self, states: Tensor) -> Tensor:
-        """The attention's value vectors (..., D), in at least float32, of tokens whose states are (..., D)."""
+        """The attention's value vectors (..., D), of tokens whose states are (..., D)."""
         if self.kind != "modernbert":
-            return run_full(self.value, states)
-        together = run_full(self.value, run_full(self.norm_1, states))  # (..., 3 D): query, key and value
+            return self.value(states)
+        together = self.value(self.norm_1(states))  # (..., 3 D): query, key and value
         return together[..., -states.shape[-1] :]
 
     def is_whole(self, width: int) -> bool:
@@ -80,28 +80,26 @@ class LayerParts:
         return bool(read == given == width and made >= mixed)
 
     def projection(self, width: int) -> Tensor:
-        """The matrix (D, width) of `output`, in at least float32.
+        """The matrix (D, width) of `output`.
 
         An adapter that is not merged (LoRA) has the weight without what it adds, and an int8 layer has none to read: of
         all but a plain dense layer the matrix is what it makes of unit vectors.
         """
         if type(self.output) is nn.Linear:
-            return full(self.output.weight)
+            return self.output.weight
         device = next((one.device for one in self.layer.parameters()), None)
-        made = run_full(self.output, torch.cat([torch.zeros(1, width), torch.eye(width)]).to(device))  # (1 + width, D)
+        made = self.output(torch.cat([torch.zeros(1, width), torch.eye(width)]).to(device))  # (1 + width, D)
         return (made[1:] - made[:1]).T
 
     def finish(self, context: Tensor, residual: Tensor) -> Tensor:
-        """The layer's output, in at least float32, for mixed values `context` (..., D) of tokens whose states are
-        `residual` (..., D)."""
-        mixed = run_full(self.output, context)
-        attended = mixed + residual.to(mixed.dtype)
+        """The layer's output for mixed values `context` (..., D) of tokens whose states are `residual` (..., D)."""
+        attended = self.output(context) + residual
         if self.kind == "modernbert":
-            return attended + run_full(self.layer.mlp, run_full(self.norm_2, attended))
-        attended = run_full(self.norm_1, attended)
+            return attended + self.layer.mlp(self.norm_2(attended))
+        attended = self.norm_1(attended)
         if self.kind == "distilbert":
-            return run_full(self.norm_2, run_full(self.layer.ffn, attended) + attended)
-        return run_full(self.layer.output, run_full(self.layer.intermediate, attended), attended)
+            return self.norm_2(self.layer.ffn(attended) + attended)
+        return self.layer.output(self.layer.intermediate(attended), attended)
 
 
 def layer_parts(model: Any) -> list[LayerParts]:
@@ -140,18 +138,16 @@ def _by_layer(
         )
     mixed: list[Tensor] = []
     modules = {id(part.output): part.output for part in parts}  # one that all layers share is called once a layer
-    handles = [
-        module.register_forward_pre_hook(lambda _, inputs: mixed.append(inputs[0][0, 0])) for module in modules.values()
-    ]
     results = []
     with torch.no_grad():
-        output = eager_forward(twin, batch.model_inputs(), output_hidden_states=True)
-        for handle in handles:
-            handle.remove()
+        with ExitStack() as hooks:
+            for one in modules.values():
+                hooks.enter_context(one.register_forward_pre_hook(lambda _, given: mixed.append(given[0][0, 0])))
+            output = eager_forward(twin, batch.model_inputs(), output_hidden_states=True)
         with full_precision(batch):
             for layer, (part, found) in enumerate(zip(parts, mixed, strict=True)):
-                states, attention = output.hidden_states[layer], output.attentions[layer]
-                alpha, values = full(attention[0, :, 0]), part.values(states[:1])[0]  # (H, N), (N, D)
+                states, attention = full(output.hidden_states[layer]), full(output.attentions[layer])
+                alpha, values = attention[0, :, 0], part.values(states[:1])[0]  # (H, N), (N, D)
                 expected = torch.einsum("hn,nhd->hd", alpha, values.view(len(values), len(alpha), -1)).flatten()
                 if (expected - found).norm() > _UNLIKE * found.norm():
                     raise ArgumentError(
@@ -190,18 +186,17 @@ def norm_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Tensor:
 
     def through_norms(vectors: Tensor) -> Tensor:  # M u for vectors (..., D)
         for norm in (parts.norm_1, parts.norm_2):
-            vectors = (vectors - vectors.mean(-1, keepdim=True)) * full(cast(Tensor, norm.weight))
+            vectors = (vectors - vectors.mean(-1, keepdim=True)) * norm.weight
         return vectors
 
-    alpha = full(attention)
-    n_batch, n_heads, n_tokens, _ = alpha.shape
+    n_batch, n_heads, n_tokens, _ = attention.shape
     values = parts.values(states).view(n_batch, n_tokens, n_heads, -1)  # (B, N, H, d)
     projection = parts.projection(n_heads * values.shape[-1]).view(-1, n_heads, values.shape[-1])  # (D, H, d)
     given = through_norms(torch.einsum("bnhd,ohd->bnho", values, projection))  # (B, N, H, D)
-    residual = through_norms(full(states))  # (B, N, D)
+    residual = through_norms(states)  # (B, N, D)
     gram = torch.einsum("bnho,bngo->bnhg", given, given)  # (B, N, H, H)
-    squared = (torch.einsum("bhij,bjhg->bgij", alpha, gram) * alpha).sum(1)  # (B, N, N)
-    own = alpha.diagonal(dim1=-2, dim2=-1)  # (B, H, N)
+    squared = (torch.einsum("bhij,bjhg->bgij", attention, gram) * attention).sum(1)  # (B, N, N)
+    own = attention.diagonal(dim1=-2, dim2=-1)  # (B, H, N)
     crossed = torch.einsum("bhn,bnho,bno->bn", own, given, residual)
     squared.diagonal(dim1=-2, dim2=-1).add_(2 * crossed + residual.square().sum(-1))
     norms = squared.clamp_min(0).sqrt()  # rounding can leave a small negative square
@@ -229,13 +224,12 @@ def alti(model: Any, batch: Batch) -> LayerScores:
 
 def contribution_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Tensor:
     """c of one layer, (B, N, N), rows sum to 1."""
-    alpha, states = full(attention), full(states)
-    n_batch, n_heads, n_tokens, _ = alpha.shape
+    n_batch, n_heads, n_tokens, _ = attention.shape
     values = parts.values(states)  # (B, N, D)
-    mixed = torch.einsum("bhij,bjhd->bihd", alpha, values.view(n_batch, n_tokens, n_heads, -1))  # (B, N, H, d)
-    attended = run_full(parts.output, mixed.flatten(2)) + states  # (B, N, D), before the norm
-    outputs = run_full(parts.norm_1, attended)
-    gamma, eps = full(cast(Tensor, parts.norm_1.weight)), cast(float, parts.norm_1.eps)
+    mixed = torch.einsum("bhij,bjhd->bihd", attention, values.view(n_batch, n_tokens, n_heads, -1))  # (B, N, H, d)
+    attended = parts.output(mixed.flatten(2)) + states  # (B, N, D), before the norm
+    outputs = parts.norm_1(attended)
+    gamma, eps = parts.norm_1.weight, parts.norm_1.eps
     scale = (attended.var(-1, unbiased=False, keepdim=True) + eps).rsqrt()  # (B, N, 1)
     plain = values - parts.values(torch.zeros_like(states[:1, :1]))  # without the bias
     projection = parts.projection(plain.shape[-1]).view(-1, n_heads, plain.shape[-1] // n_heads)  # (D, H, d)
@@ -247,7 +241,7 @@ def contribution_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Te
     step = max(1, _ENTRIES // (n_batch * n_tokens * states.shape[-1]))
     for start in range(0, n_tokens, step):
         block = slice(start, start + step)
-        part = torch.einsum("bhij,bjho->bijo", alpha[:, :, block], given)  # (B, rows, N, D)
+        part = torch.einsum("bhij,bjho->bijo", attention[:, :, block], given)  # (B, rows, N, D)
         own = torch.arange(part.shape[1], device=part.device)
         part[:, own, start + own] += residual[:, block]
         part *= scale[:, block, None]
@@ -279,7 +273,7 @@ def _distances(parts: LayerParts, states: Tensor, attention: Tensor) -> Tensor:
     pass through the rest of the layer, instead of N runs of the layer."""
     n_batch, n_tokens, _ = states.shape
     values = parts.values(states).view(n_batch, n_tokens, attention.shape[1], -1)  # (B, N, H, d)
-    shares = full(attention[:, :, 0]).transpose(1, 2)[..., None] * values  # (B, N, H, d), each token's part of the mix
+    shares = attention[:, :, 0].transpose(1, 2)[..., None] * values  # (B, N, H, d), each token's part of the mix
     mixed = shares.sum(1, keepdim=True)  # (B, 1, H, d)
     variants = torch.cat([mixed, mixed - shares], dim=1).flatten(2)  # (B, 1 + N, D), the first is untouched
     directions = normalize(parts.finish(variants, states[:, :1]), dim=-1)
