@@ -52,9 +52,8 @@ from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.families import PREDICTED
-from adapler.inference import working_copy
 from adapler.errors import ArgumentError
-from adapler.inference import padding_of, predict_rows
+from adapler.inference import padding_of, predict_rows, working_copy
 from adapler.options import option, parse, record, user_errors
 from analysis.corpus import load_corpus
 from analysis.marks import annotator_masks

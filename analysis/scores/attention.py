@@ -21,7 +21,6 @@ from analysis.scores.base import (
     LayerScores,
     attention_gradient_maps,
     attention_pass,
-    full,
     full_precision,
     normalise,
     scoring_method,
@@ -34,13 +33,13 @@ def roll_out(maps: Sequence[Tensor], *, residual: float = 0.0) -> Tensor:
     maps: L times (B, N, N), first layer first. Returns (B, L, N).
     """
     n_batch, n_tokens, _ = maps[0].shape
-    start = torch.zeros(n_batch, 1, n_tokens, device=maps[0].device, dtype=full(maps[0]).dtype)
+    start = torch.zeros(n_batch, 1, n_tokens, device=maps[0].device, dtype=maps[0].dtype)
     start[:, :, 0] = 1.0
     rows = start[:, :0]  # (B, 0, N)
     with full_precision(start):
         for matrix in reversed(maps):
             rows = torch.cat([start, rows], dim=1)  # (B, rows that started at or above this layer, N)
-            rows = (1 - residual) * torch.bmm(rows, full(matrix)) + residual * rows
+            rows = (1 - residual) * torch.bmm(rows, matrix) + residual * rows
     return rows  # row l started at layer l
 
 

@@ -245,11 +245,6 @@ def full_precision(where: Tensor | Batch) -> AbstractContextManager[Any]:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def full(tensor: Tensor) -> Tensor:
-    """float32 of a half-precision tensor; float32 and float64 as they are."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-
-
 # ---------------------------------------------------------------- targets: which value of the classifier is explained
 #
 #     predicted                  the logit of the predicted class

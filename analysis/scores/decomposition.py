@@ -34,7 +34,6 @@ from analysis.scores.base import (
     Batch,
     LayerScores,
     detached_pass,
-    full,
     full_precision,
     normalise,
     scoring_method,
@@ -146,7 +145,8 @@ def _by_layer(
             output = eager_forward(twin, batch.model_inputs(), output_hidden_states=True)
         with full_precision(batch):
             for layer, (part, found) in enumerate(zip(parts, mixed, strict=True)):
-                states, attention = full(output.hidden_states[layer]), full(output.attentions[layer])
+                given = (output.hidden_states[layer], output.attentions[layer])  # in bfloat16 under autocast
+                states, attention = (one.float() if one.dtype == torch.bfloat16 else one for one in given)
                 alpha, values = attention[0, :, 0], part.values(states[:1])[0]  # (H, N), (N, D)
                 expected = torch.einsum("hn,nhd->hd", alpha, values.view(len(values), len(alpha), -1)).flatten()
                 if (expected - found).norm() > _UNLIKE * found.norm():
