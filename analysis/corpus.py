@@ -431,14 +431,11 @@ def layer_units(
     labels: NDArray[np.bool_],
     *,
     aggregation: str,
-    density: float = math.nan,
-    size: float = math.nan,
-    hard: NDArray[np.bool_] | None = None,
-    seed: int = 0,
+    **options: Any,
 ) -> tuple[Unit, ...]:
     """One unit at each of the L' layers: the scores of its content wordpieces, or of its words.
 
-    labels: (U,), `unit_labels` of the same windows; density, size, hard, seed: as in `Unit`.
+    labels: (U,), `unit_labels` of the same windows; options: density, size, hard and seed of `Unit`.
 
     Windows are stitched with the weight n/N, so that a document with uniform scores has 1/N everywhere. Where tokens
     are gone at a layer, the level "1/n, n = tokens present" is judged on scores stitched with the weight of the tokens
@@ -451,15 +448,12 @@ def layer_units(
     special = np.concatenate([window.special for window in windows])  # (N,)
     there = [np.ones(one.scores.shape, dtype=bool) if one.present is None else one.present for one in given]
     present = np.concatenate(there, axis=1)  # (L', N)
-    total = len(special)
-    shares = [np.full(len(one.scores), one.scores.shape[1] / total) for one in given]
-    scores = _stitched(windows, given, shares, how=how, signed=signed)  # (L', U)
+    scores = _stitched(windows, given, how=how)  # (L', U)
     by_present = None
     if len(given) > 1 and not signed and not present.all():
-        counts = np.array([one.sum(1) for one in there])  # (windows, L')
-        by_present = _stitched(windows, given, list(counts / np.maximum(counts.sum(0), 1)), how=how, signed=signed)
+        by_present = _stitched(windows, given, how=how, counts=np.array([one.sum(1) for one in there]))
     if aggregation == "none":
-        n_input, n_present = total, present.sum(1)
+        n_input, n_present = len(special), present.sum(1)
     else:
         words = _words(windows)
         n_input = len(np.unique(words)) + int(special.sum())
@@ -470,12 +464,9 @@ def layer_units(
             scores=scores[layer],
             n_input=n_input,
             n_present=int(n_present[layer]),
-            density=density,
-            size=size,
             signed=signed,
-            hard=hard,
             present_scores=None if by_present is None else by_present[layer],
-            seed=seed,
+            **{"density": math.nan, **options},
         )
         for layer in range(len(scores))
     )
@@ -489,11 +480,8 @@ def word_scores(
     A word's score is its wordpieces' aggregate, the highest of them under "none"; a word out of view has the lowest
     score of its document, at most 0.
     """
-    total = sum(len(window) for window in windows)
-    signed, by_words = any(one.signed for one in given), all(one.of_words for one in given)
-    how = "max" if aggregation == "none" or by_words else aggregation
-    shares = [np.full(len(one.scores), len(window) / total) for window, one in zip(windows, given, strict=True)]
-    by_word = _stitched(windows, given, shares, how=how, signed=signed)  # (L', words in view)
+    how = "max" if aggregation == "none" or all(one.of_words for one in given) else aggregation
+    by_word = _stitched(windows, given, how=how)  # (L', words in view)
     _, first = np.unique(_words(windows), return_index=True)
     scores = np.repeat(np.min(by_word, axis=1, initial=0.0)[:, None], n_words, axis=1)
     scores[:, _words(windows)[np.sort(first)]] = by_word  # in the order of `aggregate`
@@ -501,18 +489,16 @@ def word_scores(
 
 
 def _stitched(
-    windows: Sequence[Window],
-    given: Sequence[WindowScores],
-    shares: Sequence[NDArray[np.float64]],
-    *,
-    how: str,
-    signed: bool,
+    windows: Sequence[Window], given: Sequence[WindowScores], *, how: str, counts: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """(L', U) scores of the windows stitched; shares: of each window, the weight (L',) it has if it names none."""
+    """(L', U) scores of the windows stitched, each with its share of the tokens unless it names a weight. counts:
+    (windows, L') tokens; default: all."""
+    signed = any(one.signed for one in given)
+    counts = np.array([[len(window)] for window in windows]) if counts is None else counts
     parts = []
-    for one, share in zip(given, shares, strict=True):
-        weight = np.ones(len(share)) if signed else share if one.weight is None else np.full(len(share), one.weight)
-        parts.append(one.scores.astype(np.float64) * weight[:, None])
+    for one, share in zip(given, counts / np.maximum(counts.sum(0), 1), strict=True):
+        weight = 1.0 if signed else share[:, None] if one.weight is None else one.weight
+        parts.append(one.scores.astype(np.float64) * weight)
     pieces = np.concatenate(parts, axis=1)  # (L', N)
     special = np.concatenate([window.special for window in windows])
     if how == "none":
