@@ -239,7 +239,7 @@ class _Meta(BaseModel):
 
 
 def read_meta(path: Path) -> _Meta:
-    """What meta.json says, if it is there; DataError for what it must not."""
+    """The fields of meta.json, defaults without the file; DataError for a file that is not valid."""
     try:
         meta = _Meta.model_validate_json(path.read_bytes()) if path.is_file() else _Meta()
     except ValidationError as error:

@@ -313,7 +313,7 @@ class RationaleReport:
         return pd.DataFrame.from_dict(rows, orient="index", columns=[*map(str, range(self.n_layers)), "mean"])
 
     def screen(self) -> str:
-        """What fits a screen: average precision, with ROC-AUC beside it if the layers leave room, and one table of a
+        """Tables that fit a screen: average precision, with ROC-AUC beside it if the layers leave room, and one of a
         selection; the first main metric of a report without these."""
         names = [one for one in ("average_precision", "roc_auc", "j_present") if one in self.metrics]
         tables = [self.table(one) for one in names or self.main_metrics()[:1]]
