@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from adapler.inference import batches_by_length
-from analysis.corpus import SPECIAL, Window, WindowScores, aggregate
+from adapler.inference import predict_rows
+from analysis.corpus import Window, WindowScores, aggregate
 from analysis.metrics import faithfulness as fa
-from analysis.scores.base import adapler_pass, classifier_logits, run_format
+from analysis.scores.base import run_format
 from analysis.scoring import Scorer, window_key
 
 LOO = "loo_kendall"
@@ -109,17 +109,21 @@ def version_logits(
 ) -> NDArray[np.float64]:
     """(inputs, C) logits of versions of a window, given by their ids: content tokens are gone or masked. of_adapler:
     those of the AdapLeR model, not the classifier's."""
-    device, how = next(scorer.model.parameters()).device, scorer.settings
-    found: list[NDArray[np.float64]] = [np.zeros(0)] * len(inputs)
-    for indices in batches_by_length([len(ids) for ids in inputs], token_budget=how.batch_tokens(device.type)):
-        batch = scorer.batch([_version(window, inputs[i], name=f"{window.id}~{i}") for i in indices])
-        with run_format(how.dtype, device):
-            logits = (
-                adapler_pass(scorer.adapler, batch).logits if of_adapler else classifier_logits(scorer.model, batch)
-            )
-        for i, row in zip(indices, logits.detach().cpu().double().numpy(), strict=True):
-            found[i] = row
-    return np.array(found)
+    how, device = scorer.settings, next(scorer.model.parameters()).device
+    rows = [{"input_ids": ids, "attention_mask": np.ones_like(ids)} for ids in inputs]
+    if (types := window.token_type_ids) is not None:
+        for row, ids in zip(rows, inputs, strict=True):
+            row["token_type_ids"] = version_types(types, ~window.special, length=len(ids))
+    options: dict[str, Any] = {"removal": "hard", "threshold_scale": how.threshold_scale} if of_adapler else {}
+    with run_format("float32" if of_adapler else how.dtype, device):  # AdapLeR's dtype is that of its weights
+        found = predict_rows(
+            scorer.adapler if of_adapler else scorer.model,
+            rows,
+            pad_token_id=scorer.tokenizer.pad_token_id or 0,
+            token_budget=how.batch_tokens(device.type),
+            **options,
+        )
+    return np.asarray(found.logits.double().numpy())
 
 
 def version_types(types: NDArray[np.int64], content: NDArray[np.bool_], *, length: int) -> NDArray[np.int64]:
@@ -130,9 +134,3 @@ def version_types(types: NDArray[np.int64], content: NDArray[np.bool_], *, lengt
     """
     behind = len(types) - 1 - int(np.flatnonzero(content)[-1]) if content.any() else 0
     return np.concatenate([np.full(length - behind, types[0]), types[len(types) - behind :]])
-
-
-def _version(window: Window, ids: NDArray[np.int64], *, name: str) -> Window:
-    types = window.token_type_ids
-    types = None if types is None else version_types(types, ~window.special, length=len(ids))
-    return Window(name, name, ids, types, np.full(len(ids), SPECIAL), np.zeros(len(ids), dtype=bool))

@@ -39,7 +39,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
-from itertools import product, repeat
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +47,25 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata, spearmanr
+from scipy.optimize import brentq
+from scipy.special import comb
+from scipy.stats import spearmanr
 from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.families import PREDICTED
+from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError
 from adapler.inference import padding_of, predict_rows, working_copy
 from adapler.options import option, parse, record, user_errors
-from analysis.corpus import load_corpus
+from analysis.corpus import Window, align, collate, load_corpus
 from analysis.marks import annotator_masks
 from analysis.metrics import plausibility as pl
 from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, Versions, soft_rows
 from analysis.report import bootstrap_intervals, holm, paired_permutation_test
 from analysis.scores import Batch, ScoringMethod, get_methods
 from analysis.scores.base import AT_INPUT, TO_OUTPUT, classifier_logits
-from analysis.scores.inputs import content, presence
+from analysis.scores.inputs import presence
 
 METHODS = (
     *("attention", "attention_received", "rollout", "attention_gradient", "attention_gradient_local", "saliency"),
@@ -81,6 +84,7 @@ PLANTS = ("violin", "harbor")  # the word that decides, by class
 _WORDS = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 Row = tuple[str, str, str, float]  # document, method, metric, value
+Scores = tuple[bool, NDArray[np.float64]]  # whether signed; (n,)
 
 
 @dataclass
@@ -125,21 +129,15 @@ def shapley_values(worth: ArrayLike) -> NDArray[np.float64]:
     [2.0, 3.0]
     """
     values = np.asarray(worth, dtype=np.float64)
-    n = len(values).bit_length() - 1
-    subsets = np.arange(len(values))
-    sizes = np.array([int(one).bit_count() for one in subsets])
-    weights = np.array([math.factorial(s) * math.factorial(n - s - 1) / math.factorial(n) for s in range(n)] + [0.0])
-    found = np.empty(n)
-    for i in range(n):
-        without = subsets[(subsets >> i) & 1 == 0]
-        found[i] = (weights[sizes[without]] * (values[without | 1 << i] - values[without])).sum()
-    return found
+    there = all_subsets(len(values).bit_length() - 1)  # (2^n, n)
+    size, n = there.sum(1, keepdims=True), there.shape[1]
+    weights = np.append(1 / (n * comb(n - 1, np.arange(n))), 0.0)  # of |S| tokens without i
+    return np.asarray(values @ np.where(there, weights[size - 1], -weights[size]))
 
 
 def all_subsets(n: int) -> NDArray[np.bool_]:
     """(2^n, n) bool, in the order of `shapley_values`."""
-    bits: NDArray[np.bool_] = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1 == 1
-    return bits
+    return np.asarray((np.arange(1 << n)[:, None] >> np.arange(n)) & 1 == 1)
 
 
 def equal_chances(scores: ArrayLike, retention: float = RETENTION) -> NDArray[np.float64]:
@@ -157,11 +155,8 @@ def equal_chances(scores: ArrayLike, retention: float = RETENTION) -> NDArray[np
     if spread == 0:
         return np.full(len(values), retention)
     unit = (values - values.min()) / spread
-    low, high = -1.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if np.clip(unit + middle, 0, 1).mean() > retention else (middle, high)
-    return np.asarray(np.clip(unit + (low + high) / 2, 0, 1).round(12))
+    shift = brentq(lambda b: np.clip(unit + b, 0, 1).mean() - retention, -1, 1, xtol=1e-15)
+    return np.asarray(np.clip(unit + shift, 0, 1).round(12))
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
@@ -169,20 +164,15 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     a, b = pl.as_scores(first), pl.as_scores(second)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan
-    return float(round(spearmanr(rankdata(a), rankdata(b)).statistic, 12))
+    return float(round(spearmanr(a, b).statistic, 12))
 
 
 # ---------------------------------------------------------------- judgements
 
 
-@dataclass(frozen=True, eq=False)
-class Text:
-    """Words (n,), which of them count, and by which annotator (A, n), if the source tells them apart."""
-
-    id: str
-    words: tuple[str, ...]
-    marks: NDArray[np.bool_]
-    annotators: NDArray[np.bool_] | None = None
+def marked_text(name: str, words: Sequence[str], marks: NDArray[np.bool_]) -> EraserExample:
+    """Words (n,), and which of them count (n,)."""
+    return EraserExample(name, tuple(words), "", tuple(pl.spans_of(marks)))
 
 
 @dataclass
@@ -195,120 +185,113 @@ class Judge:
     max_length: int
     seed: int = 0
 
-    def batch(self, text: Text) -> tuple[Batch, NDArray[np.int64]]:
-        """One text, and the index of the word (n,) that each token belongs to, -1 for special ones."""
-        options: dict[str, Any] = {"is_split_into_words": True, "truncation": True, "max_length": self.max_length}
-        encoding = self.tokenizer(list(text.words), **options)
-        words = np.array([-1 if word is None else word for word in encoding.word_ids()])
-        batch = Batch.from_encoding(dict(encoding), self.tokenizer, ids=[text.id], seed=self.seed)
-        return replace(batch, special=torch.from_numpy(words < 0)[None]), words
+    def read(self, text: EraserExample) -> tuple[Window, Batch]:
+        """One text as the classifier reads it."""
+        window = align(text, self.tokenizer, max_length=self.max_length).windows[0]
+        tokens = {"pad_token_id": self.tokenizer.pad_token_id, "mask_token_id": self.tokenizer.mask_token_id}
+        return window, collate([window], **tokens, seed=self.seed)
 
-    def scores(self, batch: Batch, target: int, adapler: Any = None) -> dict[str, tuple[bool, NDArray[np.float64]]]:
-        """Method -> whether signed, and scores (n_c,) of the content tokens, for one text."""
+    def scores(self, text: EraserExample, target: int, adapler: Any = None) -> dict[str, Scores]:
+        """Of every method, of the content tokens."""
+        (window, batch), result = self.read(text), {}
         model = self.adapler if adapler is None else adapler
-        inside, result = content(batch)[0].numpy(), {}
         for method in self.methods:
-            chosen = method
-            if method.has_target and method.options["target"] == PREDICTED:
-                chosen = method.with_options(target=str(target))
+            takes = method.has_target and method.options["target"] == PREDICTED
+            chosen = method.with_options(target=str(target)) if takes else method
             found = chosen(model if "adapler" in method.needs else model.backbone, batch)
             layer = 0 if method.scope in (TO_OUTPUT, AT_INPUT) else -1
-            result[method.key] = found.signed, found.scores[0, layer].double().numpy()[inside]
+            result[method.key] = found.signed, found.scores[0, layer].double().numpy()[~window.special]
         return result
 
-    def predicted(self, text: Text) -> int:
-        return int(classifier_logits(self.adapler.backbone, self.batch(text)[0]).argmax())
+    def predicted(self, text: EraserExample) -> int:
+        return int(classifier_logits(self.adapler.backbone, self.read(text)[1]).argmax())
 
-    # ---------------------------------------------------------------- judgements of one text
-
-    def judge(self, text: Text, column: str, *, models: dict[str, Any] | None = None, soft: bool = False) -> list[Row]:
+    def judge(
+        self, text: EraserExample, column: str, *, models: dict[str, Any] | None = None, soft: bool = False
+    ) -> list[Row]:
         """Against the marked words; with `models` also randomisation and stability, with `soft` the soft metrics."""
-        batch, words = self.batch(text)
-        target = int(classifier_logits(self.adapler.backbone, batch).argmax())
-        own = self.scores(batch, target)
-        rows = list(_marked(text, column, words, own))
+        target = self.predicted(text)
+        own = self.scores(text, target)
+        window, _ = self.read(text)
+        rows = list(_marked(text, column, window, own))
         for name, model in (models or {}).items():
-            for method, (_, scores) in self.scores(replace(batch, _memo={}), target, model).items():
+            for method, (_, scores) in self.scores(text, target, model).items():
                 rows.append((text.id, method, name, abs(rank_correlation(own[method][1], scores))))
         if models:
-            rows += self._stability(text, words, target, own)
+            rows += self._stability(text, target, own)
         if soft:
-            ids, inside = batch.input_ids[0].numpy(), content(batch)[0].numpy()
-            settings = FaithfulnessSettings(seed=self.seed)
-            versions = Versions(self._probabilities, ids, inside, target=target, settings=settings)
+            how: dict[str, Any] = {"target": target, "settings": FaithfulnessSettings(seed=self.seed)}
+            versions = Versions(self._probabilities, window.input_ids, ~window.special, **how)
             values = np.array([scores for _, scores in own.values()])
             for method, row in zip(own, soft_rows(versions, values, chances=equal_chances), strict=True):
                 rows += [(text.id, method, f"{metric}_equal", row[metric]) for metric in SOFT]
         return rows
 
-    def shapley(self, text: Text) -> list[Row]:
+    def shapley(self, text: EraserExample) -> list[Row]:
         """Agreement with the exact Shapley values of the predicted class's logit, other tokens masked."""
-        batch, _ = self.batch(text)
         target = self.predicted(text)
-        document = presence(working_copy(self.adapler.backbone), batch, str(target), "mask")
-        n = len(document.positions)
-        if not 3 <= n <= MOST_EXACT:
+        document = presence(working_copy(self.adapler.backbone), self.read(text)[1], str(target), "mask")
+        if not 3 <= (n := len(document.positions)) <= MOST_EXACT:
             return []
         subsets = torch.split(torch.from_numpy(all_subsets(n)).float(), document.per_pass)
         exact = shapley_values(torch.cat([document.value(part) for part in subsets]).double().numpy())
         return [
             (text.id, method, "shapley", rank_correlation(exact if signed else np.abs(exact), scores))
-            for method, (signed, scores) in self.scores(batch, target).items()
+            for method, (signed, scores) in self.scores(text, target).items()
         ]
 
-    def flips(self, first: Text, second: Text) -> list[Row]:
+    def flips(self, first: EraserExample, second: EraserExample) -> list[Row]:
         return [(first.id, CLASSIFIER, "flips", float(self.predicted(first) != self.predicted(second)))]
 
-    def right(self, text: Text, kind: int) -> list[Row]:
+    def right(self, text: EraserExample, kind: int) -> list[Row]:
         return [(text.id, CLASSIFIER, "planted_accuracy", float(self.predicted(text) == kind))]
 
-    def _stability(self, text: Text, words: NDArray[np.int64], target: int, own: dict[str, Any]) -> Iterator[Row]:
+    def _stability(self, text: EraserExample, target: int, own: dict[str, Scores]) -> Iterator[Row]:
         """Over the words that stay; each word has the mean of its wordpieces."""
         for kind, changed in _changed(text):
-            other, places = self.batch(changed)
             if self.predicted(changed) != target:
                 continue
-            both = min(int(words.max()), int(places.max())) + 1
+            first, other = self.read(text)[0], self.read(changed)[0]
+            both = min(int(first.words.max()), int(other.words.max())) + 1
             keep = np.array([a == b for a, b in zip(text.words[:both], changed.words[:both], strict=True)])
-            for method, (_, scores) in self.scores(other, target).items():
-                before, after = (_by_word(*one)[:both][keep] for one in ((own[method][1], words), (scores, places)))
-                yield f"{text.id} {kind}", method, "stability", rank_correlation(before, after)
+            for method, (_, scores) in self.scores(changed, target).items():
+                pair = (_by_word(own[method][1], first)[:both][keep], _by_word(scores, other)[:both][keep])
+                yield f"{text.id} {kind}", method, "stability", rank_correlation(*pair)
 
     def _probabilities(self, inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
         """(inputs, C) of the classifier."""
-        rows = [{"input_ids": ids.tolist(), "attention_mask": [1] * len(ids)} for ids in inputs]
+        rows = [{"input_ids": ids, "attention_mask": np.ones_like(ids)} for ids in inputs]
         logits = predict_rows(self.adapler.backbone, rows, pad_token_id=padding_of(self.tokenizer)).logits
         return np.asarray(logits.double().softmax(-1).numpy())
 
 
-def _marked(text: Text, column: str, words: NDArray[np.int64], own: dict[str, Any]) -> Iterator[Row]:
+def _marked(text: EraserExample, column: str, window: Window, own: dict[str, Scores]) -> Iterator[Row]:
     """Average precision, recall at the size of the rationale and precision at 1, of the marked words' wordpieces."""
-    places = words[words >= 0]
-    labels = text.marks[places]
-    people = [] if text.annotators is None else [one[places] for one in text.annotators]
+    labels = window.rationale[~window.special]
+    people = annotator_masks(text)[:, window.words[~window.special]]  # (A, n_c)
     for method, (_, scores) in own.items():
         if labels.any() and not labels.all():
             yield text.id, method, column, pl.average_precision(labels, scores)
             yield text.id, method, f"{column}_recall", pl.top_k_f1(labels, scores, int(labels.sum()))
             yield text.id, method, f"{column}_first", float(labels[scores == scores.max()].mean())
-        if people:  # who marked no word in view is left out
+        if len(people):  # who marked no word in view is left out
             by_person = [pl.average_precision(one, scores) for one in people if one.any()]
             yield text.id, method, f"{column}_soft", float(np.mean(by_person)) if by_person else math.nan
 
 
-def _by_word(scores: NDArray[np.float64], words: NDArray[np.int64]) -> NDArray[np.float64]:
+def _by_word(scores: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
     """(words in view,) mean over the wordpieces of each word."""
-    places = words[words >= 0]
+    places = window.words[~window.special]
     return np.bincount(places, weights=scores) / np.maximum(np.bincount(places), 1)
 
 
-def _changed(text: Text) -> Iterator[tuple[str, Text]]:
+def _changed(text: EraserExample) -> Iterator[tuple[str, EraserExample]]:
     """The text with its last punctuation mark gone or added, and with one word replaced by a synonym."""
-    marked = text.words[-1] in (".", "!", "?")
-    yield "punctuation", replace(text, words=text.words[:-1] if marked else (*text.words, "."))
-    for place, word in enumerate(text.words):
+    words, none = text.words, np.zeros(0, dtype=bool)
+    yield "punctuation", marked_text(text.id, words[:-1] if words[-1] in (".", "!", "?") else (*words, "."), none)
+    for place, word in enumerate(words):
         if other := SYNONYMS.get(word.lower()):
-            yield "synonym", replace(text, words=(*text.words[:place], other, *text.words[place + 1 :]))
+            yield "synonym", marked_text(text.id, (*words[:place], other, *words[place + 1 :]), none)
             break
 
 
@@ -338,7 +321,7 @@ def randomised(adapler: Any, *, share: float, seed: int = 0) -> Any:
     return model
 
 
-def planted(texts: Sequence[Text], *, seed: int) -> list[tuple[Text, int]]:
+def planted(texts: Sequence[EraserExample], *, seed: int) -> list[tuple[EraserExample, int]]:
     """Beginnings of texts with one of PLANTS put in at random, and the class that it decides."""
     draw = np.random.default_rng(seed)
     found = []
@@ -346,11 +329,11 @@ def planted(texts: Sequence[Text], *, seed: int) -> list[tuple[Text, int]]:
         words = [word for word in text.words[:40] if word.lower() not in PLANTS]
         kind, place = int(draw.integers(2)), int(draw.integers(len(words) + 1))
         words.insert(place, PLANTS[kind])
-        found.append((Text(f"{text.id} planted", tuple(words), np.arange(len(words)) == place), kind))
+        found.append((marked_text(f"{text.id} planted", words, np.arange(len(words)) == place), kind))
     return found
 
 
-def plant(judge: Judge, train: Sequence[tuple[Text, int]], *, steps: int = 120, batch_size: int = 16) -> Judge:
+def plant(judge: Judge, train: Sequence[tuple[EraserExample, int]], *, steps: int = 120, batch_size: int = 16) -> Judge:
     """The classifier fine-tuned on planted words, without AdapLeR's own methods."""
     torch.manual_seed(judge.seed)
     model = copy.deepcopy(judge.adapler)
@@ -375,35 +358,31 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(_WORDS.findall(re.sub(r"<br\s*/?>", " ", text)))
 
 
-def human_texts(path: str) -> list[Text]:
+def human_texts(path: str) -> list[EraserExample]:
     """The annotated texts of the test split; of several annotators, the words that most of them marked count."""
-    return [
-        Text(one.id, one.words, one.rationale(), annotator_masks(one) if one.annotators else None)
-        for one in load_corpus(path).splits["test"]
-        if one.annotated and one.rationale().any()
-    ]
+    return [one for one in load_corpus(path).splits["test"] if one.annotated and one.spans]
 
 
-def edited_pairs(path: str, *, longest: int) -> list[tuple[Text, Text]]:
+def edited_pairs(path: str, *, longest: int) -> list[tuple[EraserExample, EraserExample]]:
     """Both texts of each pair of the test split, with the words marked that the other one does not have."""
     found = []
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         one, two = words_of(row["original"]["text"]), words_of(row["edited"]["text"])
         if row.get("split", "test") == "test" and max(len(one), len(two)) <= longest:
-            first = Text(f"{row['id']} original", one, edited_words(one, two))
-            found.append((first, Text(f"{row['id']} edited", two, edited_words(two, one))))
+            first = marked_text(f"{row['id']} original", one, edited_words(one, two))
+            found.append((first, marked_text(f"{row['id']} edited", two, edited_words(two, one))))
     return found
 
 
-def short_texts(texts: Sequence[Text]) -> Iterator[Text]:
+def short_texts(texts: Sequence[EraserExample]) -> Iterator[EraserExample]:
     """Their sentences of 4 to 9 words, which are few enough wordpieces for all subsets."""
     for text in texts:
         start = 0
         for end, word in enumerate(text.words):
             if word[-1:] in ".!?":
                 if 3 <= end - start <= 8:
-                    yield Text(f"{text.id} {start}", text.words[start : end + 1], text.marks[start : end + 1])
+                    yield marked_text(f"{text.id} {start}", text.words[start : end + 1], np.zeros(0, dtype=bool))
                 start = end + 1
 
 
@@ -489,11 +468,11 @@ def by_text(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def summary(values: pd.DataFrame) -> pd.DataFrame:
     """metric, method, mean, low, high, n: with bootstrap intervals over texts."""
-    rows = []
+    parts = []
     for metric, table in by_text(values).items():
-        found = bootstrap_intervals(table.to_numpy().T, resamples=2000)
-        rows += list(zip(repeat(metric), table.columns, found.mean, found.low, found.high, found.n, strict=False))
-    return pd.DataFrame(rows, columns=["metric", "method", "mean", "low", "high", "n"])
+        found = bootstrap_intervals(table.to_numpy().T, resamples=2000)._asdict()
+        parts.append(pd.DataFrame({"metric": metric, "method": table.columns, **found}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def paired(values: pd.DataFrame) -> pd.DataFrame:

@@ -2,28 +2,21 @@
 
 The model itself is never written to: methods run a working copy.
 
-B batch, N padded length, L encoder layers, layer 0 is the first; H heads, D hidden size, C classes
-
-A method of one's own is a function `(model, batch)`. It can be given wherever a method's name can:
+A method of one's own is a function `(model, batch)`, and can be given wherever a method's name can:
 
     def hidden_norm(model, batch):
         states = model(**batch.model_inputs(), output_hidden_states=True).hidden_states[:-1]
         return torch.stack([state.norm(dim=-1) for state in states], dim=1)   # (B, L, N)
 
     rationale_eval.evaluate(methods=["saliency", hidden_norm])
-    explain(text, methods=[lambda model, batch: -np.log(frequency[batch.input_ids.numpy()])])
 
 It returns a tensor, an array or a list: (B, L, N), (B, N), (B, 1, N), or (N,): then it is asked one text at a time.
 Padding is ignored. Scores without a negative one are divided by their sum over the text, so that they can be selected
-at 1/n; scores with a sign are taken as they are. `LayerScores` say more.
+at 1/n; scores with a sign are taken as they are. The decorator `@scoring_method("hidden_norm")` gives it a name; its
+docstring is its page, and its keyword-only parameters with a default are options: `get_method("hidden_norm(order=1)")`.
+`order: Annotated[int, AtLeast(1)] = 2` refuses what is below 1.
 
-With the decorator it gets a name and options, and its docstring is its page:
-
-    @scoring_method("hidden_norm")
-    def hidden_norm(model, batch, *, order: int = 2): ...
-
-Keyword-only parameters with a default are the method's options: `get_method("hidden_norm", order=1)` or, in one
-string, `get_method("hidden_norm(order=1)")`. `order: Annotated[int, AtLeast(1)] = 2` refuses what is below 1.
+B batch, N padded length, L encoder layers, layer 0 is the first; H heads, D hidden size, C classes
 """
 
 from __future__ import annotations
@@ -52,7 +45,6 @@ from adapler.inference import answering, differentiable, evaluating, gradients_o
 from adapler.options import load_plugins
 
 Found = TypeVar("Found")
-_ENCODED = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,52 +94,6 @@ class Batch:
                 f"batch: attention_mask of {self.ids[int(wrong.nonzero()[0, 0])]!r} must be ones and then zeros; "
                 "pad on the right (tokenizer.padding_side = 'right')"
             )
-
-    @classmethod
-    def from_encoding(
-        cls,
-        encoding: Mapping[str, Any],
-        tokenizer: Any = None,
-        *,
-        ids: Sequence[str] | None = None,
-        labels: Sequence[int] | Tensor | None = None,
-        device: torch.device | str | None = None,
-        seed: int = 0,
-        threshold_scale: float = 1.0,
-    ) -> Batch:
-        """A batch from what a tokenizer returns, `tokenizer(texts, padding=True)`, for one text or several.
-
-        tokenizer: says which tokens are special and what mask and padding are. Without one, `special_tokens_mask` of
-            the encoding is read, if it is there, and there is no mask token.
-        ids: names of the texts; default "0", "1", ...
-
-        Raises ArgumentError for several rows without an attention mask.
-        """
-        rows = {name: torch.as_tensor(encoding[name]) for name in _ENCODED if encoding.get(name) is not None}
-        rows = {name: one[None] if one.dim() == 1 else one for name, one in rows.items()}
-        tokens = rows["input_ids"]
-        if "attention_mask" not in rows and len(tokens) > 1:
-            raise ArgumentError("encoding: several texts need an attention_mask, which tells text from padding")
-        if "special_tokens_mask" not in rows and tokenizer is not None:
-            found = [tokenizer.get_special_tokens_mask(row, already_has_special_tokens=True) for row in tokens.tolist()]
-            marked = torch.tensor(found).bool()
-            for of_text in (tokenizer.unk_token_id, tokenizer.mask_token_id):  # the tokenizer counts them as special
-                marked &= tokens.cpu() != (-1 if of_text is None else of_text)
-            rows["special_tokens_mask"] = marked
-        place = tokens.device if device is None else torch.device(device)
-        types, special = rows.get("token_type_ids"), rows.get("special_tokens_mask")
-        return cls(
-            ids=tuple(map(str, range(len(tokens)))) if ids is None else tuple(ids),
-            input_ids=tokens.to(place),
-            attention_mask=rows.get("attention_mask", torch.ones_like(tokens)).to(place),
-            token_type_ids=None if types is None else types.to(place),
-            labels=None if labels is None else torch.as_tensor(labels).to(place),
-            special=None if special is None else special.bool().to(place),
-            mask_token_id=getattr(tokenizer, "mask_token_id", None),
-            seed=seed,
-            threshold_scale=threshold_scale,
-            pad_token_id=getattr(tokenizer, "pad_token_id", None),
-        )
 
     def to(self, device: torch.device) -> Batch:
         """This batch on another device."""
@@ -245,16 +191,7 @@ def full_precision(where: Tensor | Batch) -> AbstractContextManager[Any]:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-# ---------------------------------------------------------------- targets: which value of the classifier is explained
-#
-#     predicted                  the logit of the predicted class
-#     gold                       the logit of the gold class
-#     NEG, neg, 0                the logit of this class, by name or index
-#     contrast                   the predicted class's logit minus the strongest other one
-#     contrast:gold, contrast:NEG, contrast:0
-#                                the same for the gold class, and for this class
-#
-# The strongest other class is the one of the input as it is; it stays when tokens are taken away.
+# ---------------------------------------------------------------- targets, as of `families.target_weights`
 
 
 def check_target(target: Target, config: Any) -> None:
@@ -307,30 +244,15 @@ def attention_pass(model: Any, batch: Batch) -> tuple[Tensor, ...]:
         return tuple(layer.float().mean(1).to(batch.input_ids.device) for layer in output.attentions)  # (B, N, N)
 
 
-@dataclass(frozen=True, eq=False)
-class GradientPass:
+@once_a_batch
+def gradient_pass(model: Any, batch: Batch, target: Target) -> dict[str, Tensor]:
     """Norms of g = d value / d h_i^l and of its product with h_i^l, the input of layer l: each (B, L, N) float32.
 
-    product_norm  || g * h ||_2
-    product_sum   sum over D of g * h
-    norm_1        || g ||_1
-    norm_2        || g ||_2
-    """
-
-    product_norm: Tensor
-    product_sum: Tensor
-    norm_1: Tensor
-    norm_2: Tensor
-
-
-def gradient_pass(model: Any, batch: Batch, target: Target) -> GradientPass:
-    """Gradients of the target's value at the input of every layer; one pass per target.
+    product_norm || g * h ||_2, product_sum: sum over D of g * h, norm_1 || g ||_1, norm_2 || g ||_2. They are taken
+    here: states and gradients themselves would be 2 * D times as large.
 
     Raises ArgumentError when the hidden states that the model returns are not the ones that it uses.
     """
-    memo, key = batch.memo(model), f"gradient_pass {target!r}"
-    if key in memo:
-        return memo[key]
     with differentiable(model) as twin:
         output = twin(**batch.model_inputs(), output_hidden_states=True)
         weights = weights_of(model, batch, target, output.logits)
@@ -338,15 +260,14 @@ def gradient_pass(model: Any, batch: Batch, target: Target) -> GradientPass:
         value = target_value(output.logits, weights).sum()
         gradients = gradients_of(value, hidden, model=model, what="hidden states")
     share_logits(model, batch, output.logits)
-    # norms are taken here: the states and gradients themselves would be 2 * D times as large
-    pairs = [(g.float(), h.detach().float()) for g, h in zip(gradients, hidden, strict=True)]
-    real = batch.attention_mask[:, None, :].to(torch.float32)  # (B, 1, N)
-    columns = [
-        ((g * h).norm(dim=-1), (g * h).sum(-1), g.abs().sum(-1), g.norm(dim=-1)) for g, h in pairs
-    ]  # L times 4 times (B, N)
-    stacked = [torch.stack([one.to(real.device) for one in rows], dim=1) * real for rows in zip(*columns, strict=True)]
-    memo[key] = found = GradientPass(*stacked)
-    return found
+    rows: dict[str, list[Tensor]] = {"product_norm": [], "product_sum": [], "norm_1": [], "norm_2": []}
+    for gradient, state in zip(gradients, hidden, strict=True):
+        g, h = gradient.float(), state.detach().float()
+        product = g * h
+        norms = (product.norm(dim=-1), product.sum(-1), g.abs().sum(-1), g.norm(dim=-1))  # (B, N) each
+        for row, norm in zip(rows.values(), norms, strict=True):
+            row.append(norm.to(batch.input_ids.device) * batch.attention_mask)
+    return {name: torch.stack(row, dim=1) for name, row in rows.items()}
 
 
 @once_a_batch
@@ -496,8 +417,9 @@ class ScoringMethod:
         Raises ArgumentError for a model or batch that the method cannot use, and for scores that are none.
         """
         self._check_needs(model, batch)
-        device, home = _device_of(model), batch.input_ids.device
-        if device not in (None, home):  # kept with the batch, so that methods go on sharing their passes
+        home = batch.input_ids.device
+        device = next((one.device for one in model.parameters()), home) if isinstance(model, torch.nn.Module) else home
+        if device != home:  # kept with the batch, so that methods go on sharing their passes
             memo = batch.memo(None)
             memo[f"on {device}"] = batch = memo.get(f"on {device}") or batch.to(device)
         with evaluating(model):
@@ -524,18 +446,16 @@ class ScoringMethod:
     def _own_scores(self, model: Any, batch: Batch, result: Any) -> LayerScores:
         """A tensor, array or list of one of the shapes that the module names as LayerScores."""
         (n_batch, n_tokens), values = batch.attention_mask.shape, _as_tensor(result)
-        if values is not None and values.dim() == 1 and n_batch > 1:  # it knows one text only
+        if values.dim() == 1 and n_batch > 1:  # it knows one text only
             rows = [_as_tensor(self.function(model, one, **self.options)) for one in batch.singles()]
-            if [None if row is None else row.shape for row in rows] == [(n,) for n in batch.attention_mask.sum(-1)]:
-                padded = [torch.nn.functional.pad(row, (0, n_tokens - len(row))) for row in rows if row is not None]
-                values = torch.stack(padded)
-        if values is not None and values.dim() < 3 and (values.dim() == 2 or n_batch == 1):
-            values = values.reshape(n_batch, 1, -1)
-        if values is None or values.dim() != 3 or (values.shape[0], values.shape[2]) != (n_batch, n_tokens):
+            if [row.shape for row in rows] == [(n,) for n in batch.attention_mask.sum(-1)]:
+                values = torch.stack([torch.nn.functional.pad(row, (0, n_tokens - len(row))) for row in rows])
+        if values.dim() in (1, 2):
+            values = values[None, None] if values.dim() == 1 else values[:, None]
+        if values.dim() != 3 or (values.shape[0], values.shape[2]) != (n_batch, n_tokens):
             raise ArgumentError(
                 f"method {self.name!r}: must return numbers of shape (tokens {n_tokens},), (texts {n_batch}, tokens), "
-                f"(texts, 1, tokens) or (texts, layers, tokens), got "
-                f"{type(result).__name__ if values is None else tuple(values.shape)}"
+                f"(texts, 1, tokens) or (texts, layers, tokens), got {tuple(values.shape) or type(result).__name__}"
             )
         mask = batch.attention_mask.to(values.device)
         values = values.float().masked_fill(~mask.bool()[:, None], 0)
@@ -704,24 +624,11 @@ def _checked_option(method: str, function: ScoreFunction, option: str, value: An
         raise ArgumentError(message) from error
 
 
-def _as_tensor(result: Any) -> Tensor | None:
-    """Numbers as a tensor; lists of tensors, arrays or numbers too; None for anything else."""
+def _as_tensor(result: Any) -> Tensor:
+    """Numbers as a tensor; lists of tensors, arrays or numbers too; one without a shape for anything else."""
+    if isinstance(result, list | tuple) and result and isinstance(result[0], Tensor):
+        result = torch.stack(list(result))
     if isinstance(result, Tensor):
         return result.detach()
-    if isinstance(result, list | tuple) and result and all(isinstance(one, Tensor) for one in result):
-        same = len({one.shape for one in result}) == 1
-        return torch.stack(list(result)).detach() if same else None
-    try:
-        array = np.asarray(result)
-    except ValueError:  # rows of different lengths
-        return None
-    return torch.from_numpy(array.astype(np.float64)) if array.dtype.kind in "biuf" else None
-
-
-def _device_of(model: Any) -> torch.device | None:
-    """Where the inputs of a model have to be; None for a model without weights."""
-    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
-    weights = next(embeddings.parameters(), None) if isinstance(embeddings, torch.nn.Module) else None
-    if weights is None and isinstance(model, torch.nn.Module):
-        weights = next(model.parameters(), None)
-    return None if weights is None else weights.device
+    array = np.asarray(result)
+    return torch.from_numpy(array.astype(np.float64)) if array.dtype.kind in "biuf" else torch.tensor(0.0)

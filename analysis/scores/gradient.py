@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,34 +15,23 @@ from captum.attr import DeepLift, GradientShap, IntegratedGradients, NoiseTunnel
 from torch import Tensor
 
 from adapler.backbones.families import Target
-from adapler.errors import ArgumentError
 from adapler.inference import working_copy
-from analysis.scores.base import (
-    AtLeast,
-    Batch,
-    LayerScores,
-    gradient_pass,
-    normalise,
-    register_variant,
-    scoring_method,
-    share_logits,
-    target_value,
-    weights_of,
-)
+from analysis.scores.base import AtLeast, Batch, LayerScores, gradient_pass, normalise, register_variant, scoring_method
 from analysis.scores.inputs import (
     PASS_TOKENS,
     Baseline,
     Reduction,
     TargetValue,
-    Token,
     embeddings,
     forward_arguments,
     input_reference,
     reduced,
-    replaced_ids,
     seeded,
     with_gap,
 )
+
+Samples = Annotated[int, AtLeast(2)]
+Noise = Annotated[float, AtLeast(0)]
 
 
 @scoring_method("saliency", needs="gradient", reads=())
@@ -57,7 +45,7 @@ def saliency(model: Any, batch: Batch, *, target: Target = "predicted") -> Layer
     Reference: Kindermans et al. (2016), Investigating the Influence of Noise and Distractors,
         https://arxiv.org/abs/1611.07270; as AdapLeR's target: Modarressi et al. (2022), section 3.3, https://aclanthology.org/2022.acl-long.1
     """
-    return LayerScores(normalise(gradient_pass(model, batch, target).product_norm, batch.attention_mask))
+    return LayerScores(normalise(gradient_pass(model, batch, target)["product_norm"], batch.attention_mask))
 
 
 register_variant("saliency_gold", "saliency", title="Saliency (gold)", target="gold")
@@ -74,7 +62,7 @@ def saliency_signed(model: Any, batch: Batch, *, target: Target = "predicted") -
     Reference: Kindermans et al. (2016), Investigating the Influence of Noise and Distractors,
         https://arxiv.org/abs/1611.07270
     """
-    return LayerScores(gradient_pass(model, batch, target).product_sum, signed=True)
+    return LayerScores(gradient_pass(model, batch, target)["product_sum"], signed=True)
 
 
 @scoring_method("gradient_l2", needs="gradient", reads=())
@@ -87,8 +75,7 @@ def gradient_l2(model: Any, batch: Batch, *, norm: Literal[1, 2] = 2, target: Ta
     Misleads: it says how sensitive the target is, not what the token gave to it; it has no sign.
     Reference: Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks, https://arxiv.org/abs/1312.6034
     """
-    found = gradient_pass(model, batch, target)
-    return LayerScores(normalise(found.norm_1 if norm == 1 else found.norm_2, batch.attention_mask))
+    return LayerScores(normalise(gradient_pass(model, batch, target)[f"norm_{norm}"], batch.attention_mask))
 
 
 register_variant("gradient_l1", "gradient_l2", title="Gradient (L1)", norm=1)
@@ -96,12 +83,7 @@ register_variant("gradient_l1", "gradient_l2", title="Gradient (L1)", norm=1)
 
 @scoring_method("smoothgrad", needs="gradient", reads="seed")
 def smoothgrad(
-    model: Any,
-    batch: Batch,
-    *,
-    n_samples: Annotated[int, AtLeast(2)] = 50,
-    noise: Annotated[float, AtLeast(0)] = 0.1,
-    target: Target = "predicted",
+    model: Any, batch: Batch, *, n_samples: Samples = 50, noise: Noise = 0.1, target: Target = "predicted"
 ) -> LayerScores:
     """SmoothGrad: the gradient at the input, as a mean over inputs with noise on them.
 
@@ -113,17 +95,12 @@ def smoothgrad(
         sensitivity, without a sign.
     Reference: Smilkov, Thorat, Kim, Viegas and Wattenberg (2017), SmoothGrad, https://arxiv.org/abs/1706.03825
     """
-    return _noisy_gradients(model, batch, "smoothgrad", n_samples=n_samples, noise=noise, target=target)
+    return _noisy_gradients("smoothgrad", model, batch, n_samples, noise, target)
 
 
 @scoring_method("vargrad", needs="gradient", reads="seed")
 def vargrad(
-    model: Any,
-    batch: Batch,
-    *,
-    n_samples: Annotated[int, AtLeast(2)] = 50,
-    noise: Annotated[float, AtLeast(0)] = 0.1,
-    target: Target = "predicted",
+    model: Any, batch: Batch, *, n_samples: Samples = 50, noise: Noise = 0.1, target: Target = "predicted"
 ) -> LayerScores:
     """VarGrad: the variance of the gradient at the input over inputs with noise on them.
 
@@ -134,17 +111,11 @@ def vargrad(
     Misleads: a token with a large and steady gradient scores low. With few samples a variance is known badly.
     Reference: Adebayo, Gilmer, Muelly, Goodfellow, Hardt and Kim (2018), Sanity Checks for Saliency Maps, https://arxiv.org/abs/1810.03292
     """
-    return _noisy_gradients(model, batch, "vargrad", n_samples=n_samples, noise=noise, target=target)
+    return _noisy_gradients("vargrad", model, batch, n_samples, noise, target)
 
 
 def _noisy_gradients(
-    model: Any,
-    batch: Batch,
-    statistic: Literal["smoothgrad", "vargrad"],
-    *,
-    n_samples: int,
-    noise: float,
-    target: Target,
+    statistic: str, model: Any, batch: Batch, n_samples: int, noise: float, target: Target
 ) -> LayerScores:
     """The norm over the width of the mean, or variance, of the gradients at `n_samples` noisy word embeddings."""
     twin = working_copy(model)
@@ -187,109 +158,27 @@ def integrated_gradients(
         is large enough; `completeness_gap` says how nearly.
     Reference: Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks, https://arxiv.org/abs/1703.01365
     """
-    twin = working_copy(model)
-    values, total, expected = _integrate(
-        TargetValue(twin),
-        embeddings(twin, batch.input_ids),
-        input_reference(twin, batch, baseline),
-        arguments=forward_arguments(model, batch, target),
-        real=batch.attention_mask,
-        n_steps=n_steps,
-    )
-    return with_gap(reduced(values[:, None], batch, reduction), total[:, None], expected[:, None])
+
+    def explain(function: TargetValue, inputs: Tensor, **given: Any) -> Tensor:  # by Gauss-Legendre
+        size = max(len(inputs), PASS_TOKENS // inputs.shape[1])
+        return IntegratedGradients(function).attribute(inputs, n_steps=n_steps, internal_batch_size=size, **given)
+
+    return _from_baseline(explain, model, batch, baseline, reduction, target)
 
 
-def _integrate(
-    function: Callable[..., Tensor],
-    inputs: Tensor,
-    reference: Tensor,
-    *,
-    arguments: tuple[Tensor, ...],
-    real: Tensor,
-    n_steps: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Attributions (B, N, D), their sums (B,) and F(x) - F(baseline) (B,), by Gauss-Legendre in `n_steps` points."""
-    n_batch, n_tokens = inputs.shape[:2]
-    values: Tensor = IntegratedGradients(function).attribute(
-        inputs,
-        baselines=reference,
-        additional_forward_args=arguments,
-        n_steps=n_steps,
-        internal_batch_size=max(n_batch, PASS_TOKENS // n_tokens),
-    )
-    values = values.detach() * real[..., None].to(values.device)
-    with torch.no_grad():
-        expected = function(inputs, *arguments) - function(reference, *arguments)
-    return values, values.float().sum((1, 2)), expected
-
-
-@scoring_method("layer_integrated_gradients", needs="gradient", reads=())
-def layer_integrated_gradients(
-    model: Any,
-    batch: Batch,
-    *,
-    n_steps: Annotated[int, AtLeast(1)] = 20,
-    baseline: Token = "mask",
-    reduction: Reduction = "signed",
-    target: Target = "predicted",
+def _from_baseline(
+    explain: Callable[..., Tensor], model: Any, batch: Batch, baseline: Baseline, reduction: Reduction, target: Target
 ) -> LayerScores:
-    """Integrated gradients by layer: of each layer's input, along the path from a masked text's state to the text's.
-
-    Formula: score^l = (h^l - b^l) * integral over a in [0, 1] of dF(b^l + a (h^l - b^l)) / dh^l, summed over the width.
-        b^l: the state at layer l of the text with every content token replaced. (Next to zero a layer norm turns the
-        smallest change into a large one, which no affordable n_steps integrates.)
-    Layer: from the layer to the output.
-    Cost: L x n_steps forwards + backwards.
-    Misleads: every layer's scores add up to the same F(x) - F(b), as far as `completeness_gap` says; what a
-        position holds above layer 0 is a mix of tokens.
-    Reference: Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks, https://arxiv.org/abs/1703.01365
-    """
+    """Scores of attributions (B, N, D) that should add up to F(x) - F(b); `explain` calls captum."""
     twin = working_copy(model)
-    layers, states, logits = _layer_inputs(twin, batch)
-    share_logits(model, batch, logits)
-    weights = weights_of(model, batch, target, logits.float())
-    others = batch.model_inputs()
-    vectors = embeddings(twin, replaced_ids(twin, batch, baseline))
-    inputs = {name: value for name, value in others.items() if name != "input_ids"}
+    function, arguments = TargetValue(twin), forward_arguments(model, batch, target)
+    inputs, reference = embeddings(twin, batch.input_ids), input_reference(twin, batch, baseline)
+    values = explain(function, inputs, baselines=reference, additional_forward_args=arguments)
+    values = values.detach() * batch.attention_mask[..., None]
     with torch.no_grad():
-        references = list(twin(inputs_embeds=vectors, output_hidden_states=True, **inputs).hidden_states[:-1])
-    per_layer = []
-    for layer, state, reference in zip(layers, states, references, strict=True):
-
-        def value(values: Tensor, chosen: Tensor, *tensors: Tensor, layer: Any = layer) -> Tensor:
-            with layer.register_forward_pre_hook(lambda _, given: (values, *given[1:])):
-                return target_value(twin(**dict(zip(others, tensors, strict=True))).logits.float(), chosen)
-
-        arguments = (weights, *others.values())
-        per_layer.append(
-            _integrate(value, state, reference, arguments=arguments, real=batch.attention_mask, n_steps=n_steps)
-        )
-    home = batch.input_ids.device
-    values, total, expected = (
-        torch.stack([part.to(home) for part in parts], dim=1) for parts in zip(*per_layer, strict=True)
-    )
-    return with_gap(reduced(values, batch, reduction), total, expected)  # (B, L, N, D), (B, L), (B, L)
-
-
-def _layer_inputs(model: Any, batch: Batch) -> tuple[list[Any], list[Tensor], Tensor]:
-    """The layers, the input (B, N, D) of each, and the logits (B, C).
-
-    Raises ArgumentError for a model without a list of layers whose first arguments are the hidden states it returns.
-    """
-    depth = model.config.num_hidden_layers
-    lists = (one for one in model.modules() if isinstance(one, torch.nn.ModuleList) and len(one) == depth)
-    layers, given = list(next(lists, ())), []  # type: list[Any], list[Any]
-    with ExitStack() as hooks, torch.no_grad():
-        for layer in layers:
-            hooks.enter_context(layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[:1])))
-        output = model(**batch.model_inputs(), output_hidden_states=True)
-    states = list(output.hidden_states[:-1])
-    if [list(map(id, one)) for one in given] != [[id(state)] for state in states]:
-        raise ArgumentError(
-            f"model: the layers of {type(model).__name__} do not get the hidden states that it returns; "
-            "layer_integrated_gradients cannot run on it"
-        )
-    return layers, states, output.logits
+        expected = function(inputs, *arguments) - function(reference, *arguments)  # (B,)
+    total = values.float().sum((1, 2))  # (B,)
+    return with_gap(reduced(values[:, None], batch, reduction), total[:, None], expected[:, None])
 
 
 @scoring_method("deeplift", needs="gradient", reads=())
@@ -312,20 +201,13 @@ def deeplift(
     Reference: Shrikumar, Greenside and Kundaje (2017), Learning Important Features Through Propagating Activation
         Differences, https://arxiv.org/abs/1704.02685
     """
-    twin = working_copy(model)
-    arguments = forward_arguments(model, batch, target)
-    inputs, reference = embeddings(twin, batch.input_ids), input_reference(twin, batch, baseline)
-    function = TargetValue(twin)
-    with warnings.catch_warnings():  # that it sets hooks and takes them away: they are on the working copy
-        warnings.filterwarnings("ignore", "Setting forward, backward hooks", UserWarning)
-        values = DeepLift(function).attribute(
-            inputs.requires_grad_(), baselines=reference, additional_forward_args=arguments
-        )
-    with torch.no_grad():
-        expected = function(inputs, *arguments) - function(reference, *arguments)  # (B,)
-    values = values.detach() * batch.attention_mask[..., None]  # (B, N, D)
-    total = values.float().sum((1, 2))
-    return with_gap(reduced(values[:, None], batch, reduction), total[:, None], expected[:, None])
+
+    def explain(function: TargetValue, inputs: Tensor, **given: Any) -> Tensor:
+        with warnings.catch_warnings():  # that it sets hooks and takes them away: they are on the working copy
+            warnings.filterwarnings("ignore", "Setting forward, backward hooks", UserWarning)
+            return DeepLift(function).attribute(inputs.requires_grad_(), **given)
+
+    return _from_baseline(explain, model, batch, baseline, reduction, target)
 
 
 @scoring_method("gradient_shap", needs="gradient", reads="seed")
@@ -334,7 +216,7 @@ def gradient_shap(
     batch: Batch,
     *,
     n_samples: Annotated[int, AtLeast(1)] = 20,
-    noise: Annotated[float, AtLeast(0)] = 0.1,
+    noise: Noise = 0.1,
     reduction: Reduction = "signed",
     target: Target = "predicted",
 ) -> LayerScores:
@@ -351,7 +233,8 @@ def gradient_shap(
     """
     twin = working_copy(model)
     function = TargetValue(twin)
-    rows, gaps = [], []
+    values = torch.zeros_like(embeddings(twin, batch.input_ids))  # (B, N, D)
+    expected = values.new_zeros(len(values), dtype=torch.float32)  # (B,)
     for row, single in enumerate(batch.singles()):
         with seeded(batch, row):
             arguments = forward_arguments(twin, single, target)
@@ -366,10 +249,7 @@ def gradient_shap(
             )
             with torch.no_grad():
                 pairs = tuple(argument.expand(2, *argument.shape[1:]) for argument in arguments)
-                expected = function(inputs, *arguments) - function(references, *pairs).mean()  # (1,)
-        rows.append(drawn[0].detach())
-        gaps.append((drawn.detach().float().sum(), expected[0]))
-    values = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (B, n of the longest, D)
-    values = torch.nn.functional.pad(values, (0, 0, 0, batch.input_ids.shape[1] - values.shape[1]))
-    total, expected = (torch.stack(column)[:, None] for column in zip(*gaps, strict=True))  # (B, 1)
-    return with_gap(reduced(values[:, None], batch, reduction), total, expected)
+                expected[row] = (function(inputs, *arguments) - function(references, *pairs).mean())[0]
+        values[row, : drawn.shape[1]] = drawn[0].detach()
+    total = values.float().sum((1, 2))  # (B,)
+    return with_gap(reduced(values[:, None], batch, reduction), total[:, None], expected[:, None])

@@ -15,7 +15,6 @@ from tests.conftest import CLASSIFIERS, padding_of, random_batch, tiny_adapler, 
 LENGTHS = [9, 4, 12, 3]
 FEW = {
     "integrated_gradients": {"n_steps": 6},
-    "layer_integrated_gradients": {"n_steps": 4},
     "gradient_shap": {"n_samples": 4},
     "lime": {"n_samples": 24},
     "kernel_shap": {"n_samples": 24},

@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
 import torch
-from captum.attr import LayerGradientXActivation, LayerIntegratedGradients
+from captum.attr import LayerGradientXActivation
 from torch import Tensor, nn
-from transformers import AlbertConfig, AlbertForSequenceClassification
 
 from adapler.backbones.decomposition import token_relevance
 from adapler.backbones.families import view
-from adapler.errors import ArgumentError
 from analysis.scores import Batch, get_method
 from analysis.scores.inputs import content
 from tests.analysis.scores.score_helpers import Bag, batch_for, every_family, logits_of
-from tests.conftest import VOCABULARY, tiny_classifier
+from tests.conftest import tiny_classifier
 
 
 def layer_inputs(model: Any) -> list[nn.Module]:
@@ -78,26 +75,6 @@ def test_gradient_norms() -> None:
             torch.testing.assert_close(scores[:, layer], norms / norms.sum(-1, keepdim=True))
 
 
-@every_family
-def test_integrated_gradients_equal_captum_layer_by_layer(family: str) -> None:
-    model, batch = tiny_classifier(family), batch_for(family)
-    masked = torch.where(content(batch), 4, batch.input_ids)
-
-    def integrated(forward: Any, module: nn.Module, batch: Batch, target: Tensor) -> Tensor:
-        attributed: Tensor = LayerIntegratedGradients(forward, module).attribute(
-            batch.input_ids,
-            baselines=masked,
-            target=target,
-            additional_forward_args=(batch.attention_mask,),
-            n_steps=7,
-        )
-        return attributed.detach().sum(-1) * batch.attention_mask
-
-    expected = torch.stack(by_captum(model, batch, integrated), dim=1)
-    result = get_method("layer_integrated_gradients", n_steps=7)(model, batch)
-    torch.testing.assert_close(result.scores, expected, atol=2e-5, rtol=1e-3)
-
-
 def test_integrated_gradients_are_complete_and_say_how_nearly() -> None:
     model, batch = tiny_classifier(), batch_for("bert")
     masked = Batch(batch.ids, torch.where(content(batch), 4, batch.input_ids), batch.attention_mask)
@@ -110,13 +87,6 @@ def test_integrated_gradients_are_complete_and_say_how_nearly() -> None:
         gap = (result.scores.sum(-1) - difference).abs() / difference.abs()
         torch.testing.assert_close(result.diagnostics["completeness_gap"], gap, atol=1e-4, rtol=1e-3)
     assert coarse.diagnostics["completeness_gap"].mean() > fine.diagnostics["completeness_gap"].mean()
-
-
-def test_layers_that_are_one_module_are_refused() -> None:
-    sizes = {"vocab_size": VOCABULARY, "embedding_size": 8, "hidden_size": 16, "intermediate_size": 24, "num_labels": 3}
-    model = AlbertForSequenceClassification(AlbertConfig(**sizes, num_hidden_layers=3, num_attention_heads=2))
-    with pytest.raises(ArgumentError, match="the layers of AlbertForSequenceClassification do not get"):
-        get_method("layer_integrated_gradients", n_steps=5)(model, batch_for("bert"))
 
 
 def test_smoothgrad_without_noise_is_the_gradient_and_a_steady_gradient_has_no_variance() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from adapler.errors import ArgumentError
 from analysis.scores import AtLeast, Batch, LayerScores, base, get_method, get_methods, scoring_method
 from analysis.scores import __main__ as listing
-from tests.analysis.conftest import documents
+from tests.analysis.conftest import batch_of, documents
 from tests.analysis.scores.score_helpers import NAMES, batch_for
 from tests.conftest import LAYERS, tiny_classifier
 
@@ -192,21 +192,15 @@ def test_the_listing_has_every_method(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_batches(tiny_tokenizer: Any, classifier: Any) -> None:
-    texts = [" ".join(document.words) for document in documents()]
-    encoding = tiny_tokenizer(texts, padding=True, return_tensors="pt")
-    batch = Batch.from_encoding(encoding, tiny_tokenizer, ids=["a", "b", "c", "d"], labels=[0, 1, 0, 1], seed=3)
+    batch = batch_of(tiny_tokenizer, documents(), labels=[0, 1, 0, 1], seed=3)
     assert batch.special is not None and batch.special[:, 0].all() and not batch.special[0, 1]
     scores = get_method("saliency")(classifier, batch).scores
-    alone = get_method("saliency")(classifier, Batch.from_encoding(tiny_tokenizer(texts[0]), tiny_tokenizer)).scores[0]
+    alone = get_method("saliency")(classifier, batch_of(tiny_tokenizer, documents()[:1])).scores[0]
     torch.testing.assert_close(alone, scores[0, :, : alone.shape[-1]], atol=1e-5, rtol=1e-4)
     for single, row in zip(batch.singles(), range(4), strict=True):
         assert (
             single.ids == (batch.ids[row],) and single.attention_mask.all() and single.entropy(0) == batch.entropy(row)
         )
-    unknown = Batch.from_encoding(tiny_tokenizer(["good zzz [MASK]"], return_tensors="pt"), tiny_tokenizer)
-    assert unknown.special is not None and unknown.special[0].tolist() == [True, False, False, False, True]
-    with pytest.raises(ArgumentError, match="several texts need an attention_mask"):
-        Batch.from_encoding({"input_ids": encoding["input_ids"]})
     ids, mask = batch.input_ids, batch.attention_mask
     for change, message in (
         ({"attention_mask": mask.flip(1)}, "must be ones and then zeros; pad on the right"),
@@ -221,11 +215,10 @@ def test_batches(tiny_tokenizer: Any, classifier: Any) -> None:
 
 def test_passes_of_a_batch_are_of_the_model_as_it_is(tiny_tokenizer: Any) -> None:
     """One batch over several models, each gone before the next is made, and over weights that are written into."""
-    encoding = tiny_tokenizer(["good film ."], return_tensors="pt")
-    batch, saliency = Batch.from_encoding(encoding, tiny_tokenizer), get_method("saliency")
+    batch, saliency = batch_of(tiny_tokenizer, documents()[:1]), get_method("saliency")
     for seed in range(4):
         model = tiny_classifier(seed=seed)
-        fresh = Batch.from_encoding(encoding, tiny_tokenizer)
+        fresh = batch_of(tiny_tokenizer, documents()[:1])
         assert torch.equal(saliency(model, batch).scores, saliency(model, fresh).scores), seed
     before = saliency(model, batch).scores
     with torch.no_grad():
