@@ -255,31 +255,135 @@ def _fast_gradient(
         return attend(query.float(), key.float(), value.float(), mask).to(query.dtype)
 
 
-def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
-    """Attention within each of several sequences that lie one after the other in a single row. Differentiable.
+# Relative positions (MPNet) and sliding windows (ModernBERT): a term for each pair of tokens, which depends on how far
+# apart they were in the input, before any token was removed. So it is made anew from the positions of the tokens left.
+# Distances (B, N, N), key's position minus query's -> what the logits get, (B, H, N, N) or (B, 1, N, N).
+Term = Callable[[Tensor], Tensor]
 
-    query, key, value (1, H, T, E) -> (1, H, T, E); `scale` is a factor on q . k.
+
+def window(distance: Tensor, *, reach: int) -> Tensor:
+    """A sliding window as a `Term`: 0 for tokens at most `reach` positions apart, minus infinity for others."""
+    return torch.zeros_like(distance, dtype=torch.float32).masked_fill(distance.abs() > reach, -torch.inf)[:, None]
+
+
+def packed_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    segments: Segments,
+    scale: float,
+    key_bias: Tensor | None = None,
+    term: Term | None = None,
+    positions: Tensor | None = None,
+) -> Tensor:
+    """Attention within each of several sequences that lie one after the other in a single row. Differentiable in
+    everything, on fused kernels unless the term learns.
 
     On CUDA in half precision it is `varlen_attn`, a flash kernel for GPUs of compute capability 8.0 (Ampere) and
-    above. On older GPUs and in other precisions it is padded SDPA. On a CPU it is one SDPA call for each run of
-    neighbours of one length, which was faster than padding at every length measured.
+    above. On older GPUs, in other precisions and with a term it is padded SDPA. On a CPU it is one SDPA call for each
+    run of neighbours of one length (with a term for each sequence), which was faster than padding at every length
+    measured.
+
+    Args:
+        query, key, value: (1, H, T, E), as the result.
+        scale: factor on q . k.
+        key_bias: (1, T), at most 0, added to the logits of each key. A mask that needs a gradient forces SDPA onto its
+            slow path, so one more feature carries the bias: [q, 1] . [k, bias / scale] * scale = q . k * scale + bias.
+            On CUDA F features are added, all but the first of them zeros, that make E + F a multiple of 8, which the
+            fused kernels need.
+        term, positions: what is added for each pair of tokens, from their positions (1, T) in the input. All layers
+            that run on these segments and have a term must have the same.
     """
+    size = query.shape[-1]
+    if key_bias is not None:
+        features = 8 - size % 8 if query.is_cuda else 1
+        query, key, value = _with_bias(query, key, value, key_bias / scale, features=features)
     if query.is_cuda:
-        flash = query.dtype in HALF and torch.cuda.get_device_capability(query.device) >= AMPERE
-        attend = _varlen_attention if flash else _padded_attention
-        return attend(query, key, value, segments=segments, scale=scale)
-    if len(segments.runs) == 1:
-        return _run_attention(query, key, value, run=segments.runs[0], scale=scale).transpose(0, 1)[None]
-    sizes = [count * size for count, size in segments.runs]
-    rows = zip(*(torch.split(x, sizes, dim=2) for x in (query, key, value)), strict=True)
-    found = [_run_attention(*row, run=run, scale=scale) for row, run in zip(rows, segments.runs, strict=True)]
-    return torch.cat(found).transpose(0, 1)[None]  # (T, H, E) -> (1, H, T, E)
+        if query.dtype in HALF and term is None and torch.cuda.get_device_capability(query.device) >= AMPERE:
+            return _varlen_attention(query, key, value, segments=segments, scale=scale)[..., :size]
+        by_pair: dict[str, Any] = {"term": term, "positions": positions}
+        return _padded_attention(query, key, value, segments=segments, scale=scale, **by_pair)[..., :size]
+    runs = segments.runs if term is None else [(1, length) for length in segments.sizes]
+    sizes = [count * length for count, length in runs]
+    parts = [(x,) if len(runs) == 1 else torch.split(x, sizes, dim=2) for x in (query, key, value)]
+    masks: Sequence[Tensor | None] = [None] * len(runs)
+    if term is not None and positions is not None:
+        masks = [_mask(term, at, dtype=query.dtype, made=segments.terms) for at in torch.split(positions, sizes, dim=1)]
+    rows = zip(*parts, runs, masks, strict=True)
+    out = joined([_run_attention(q, k, v, run=run, mask=mask, scale=scale) for q, k, v, run, mask in rows])
+    out = out.transpose(0, 1)[None]  # (T, H, E) -> (1, H, T, E)
+    return out if key_bias is None else out[..., :size]
 
 
-def _run_attention(query: Tensor, key: Tensor, value: Tensor, *, run: tuple[int, int], scale: float) -> Tensor:
+def _run_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, run: tuple[int, int], mask: Tensor | None, scale: float
+) -> Tensor:
     """Attention within sequences of one length: (1, H, t, E) -> (t, H, E)."""
     q, k, v = (x.reshape(x.shape[1], *run, x.shape[-1]).transpose(0, 1) for x in (query, key, value))  # (b, H, n, E)
-    return sdpa(q, k, v, scale=scale).transpose(1, 2).flatten(0, 1)
+    return sdpa(q, k, v, mask=mask, scale=scale).transpose(1, 2).flatten(0, 1)
+
+
+def _padded_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    segments: Segments,
+    scale: float,
+    term: Term | None = None,
+    positions: Tensor | None = None,
+) -> Tensor:
+    if single := len(segments.lengths) == 1:
+        q, k, v, at, mask = query, key, value, positions, None
+    else:
+        width = segments.longest  # waits for the device: attention over the input's whole width would cost far more
+        q, k, v = (to_padded(x[0].transpose(0, 1), segments, width=width).transpose(1, 2) for x in (query, key, value))
+        at = None if positions is None else to_padded(positions[0], segments, width=width)  # (B, N)
+        mask = segments.mask_of(width)[:, None, None, :]  # (B, 1, 1, N)
+    if term is not None and at is not None:
+        by_pair = _mask(term, at, dtype=query.dtype)  # (B, H or 1, N, N)
+        # A finite number at padding: a row of nothing but minus infinity would be NaN.
+        mask = by_pair if mask is None else by_pair.masked_fill(~mask, torch.finfo(query.dtype).min / 2)
+    out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)  # (B, H, N, E)
+    return out if single else from_padded(out.transpose(1, 2), segments).transpose(0, 1)[None]  # (1, H, T, E)
+
+
+def _varlen_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # (T, H, E)
+    longest = segments.longest if segments.bound is None else segments.bound  # a bound is enough, and waits for nothing
+    bounds = segments.bounds.to(torch.int32)
+    out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale)
+    return cast(Tensor, out).transpose(0, 1)[None]
+
+
+def _with_bias(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, features: int) -> tuple[Tensor, ...]:
+    """Query, key and value (B, H, N, E) with F more features, the first of which carries a bias on each key, (B, N)."""
+    # Half of the smallest number, because a head adds q.k to it; its weight is 0 all the same.
+    bias = bias.clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
+    column = bias[:, None, :, None].expand(*key.shape[:-1], 1)  # (B, H, N, 1)
+    zeros = column.new_zeros(*column.shape[:-1], features - 1)  # (B, H, N, F - 1)
+    query, key = torch.cat([query, torch.ones_like(column), zeros], dim=-1), torch.cat([key, column, zeros], dim=-1)
+    return query, key, pad(value, (0, features))  # (B, H, N, E + F): fused kernels want one head size
+
+
+def _mask(
+    term: Term, positions: Tensor, *, dtype: torch.dtype, made: list[tuple[Tensor, Tensor, bool]] | None = None
+) -> Tensor:
+    """A term at positions (B, N): (B, H or 1, N, N). `made` are those of the same term before, and gets this one.
+
+    Learnable parts are rebuilt for each layer, since gradients may be taken layer by layer (gradient checkpointing).
+    """
+    learning = torch.is_grad_enabled()
+    for at, mask, learnt in made or ():
+        if learnt == learning and mask.dtype == dtype and torch.equal(at, positions):
+            return mask
+    mask = term(positions[:, None, :] - positions[:, :, None]).to(dtype)
+    if made is not None and not mask.requires_grad:
+        made.append((positions, mask, learning))
+    return mask
 
 
 def cls_attention(query: Tensor, hidden: Tensor, *, segments: Segments, key_bias: Tensor | None = None) -> Tensor:
@@ -318,62 +422,6 @@ def _attend_cls(query: Tensor, states: Tensor, *, bias: Tensor | None = None, ma
     return logits.softmax(-1).to(states.dtype) @ states
 
 
-def _padded(segments: Segments, *rows: Tensor) -> list[Tensor]:
-    """Packed rows (1, H, T, E) as padded batches (B, H, N, E)."""
-    width = segments.longest  # waits for the device: attention over the input's whole width would cost far more
-    return [to_padded(row[0].transpose(0, 1), segments, width=width).transpose(1, 2) for row in rows]
-
-
-def _padded_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
-    if len(segments.lengths) == 1:
-        return scaled_dot_product_attention(query, key, value, scale=scale)
-    q, k, v = _padded(segments, query, key, value)
-    mask = segments.mask_of(segments.longest)[:, None, None, :]  # (B, 1, 1, N)
-    out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)  # (B, H, N, E)
-    return from_padded(out.transpose(1, 2), segments).transpose(0, 1)[None]  # (1, H, T, E)
-
-
-def _varlen_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # (T, H, E)
-    longest = segments.longest if segments.bound is None else segments.bound  # a bound is enough, and waits for nothing
-    bounds = segments.bounds.to(torch.int32)
-    out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale)
-    return cast(Tensor, out).transpose(0, 1)[None]
-
-
-def biased_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    key_bias: Tensor,
-    segments: Segments,
-    scale: float,
-) -> Tensor:
-    """`packed_attention` with `key_bias` (1, T), at most 0, added to the logits of each key: differentiable in it, on
-    fused kernels.
-
-    A mask that needs a gradient forces SDPA onto its slow path. One more feature carries the bias instead:
-    [q, 1] . [k, bias / scale] * scale = q . k * scale + bias. On CUDA F features are added, all but the first of them
-    zeros, that make E + F a multiple of 8, which the fused kernels need.
-    """
-    features = 8 - query.shape[-1] % 8 if query.is_cuda else 1
-    wider = _with_bias(query, key, value, key_bias / scale, features=features)
-    return packed_attention(*wider, segments=segments, scale=scale)[..., :-features]
-
-
-def _with_bias(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, features: int) -> tuple[Tensor, ...]:
-    """Query, key and value (B, H, N, E) with F more features, the first of which carries a bias on each key, (B, N)."""
-    # Half of the smallest number, because a head adds q.k to it; its weight is 0 all the same.
-    bias = bias.clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
-    column = bias[:, None, :, None].expand(*key.shape[:-1], 1)  # (B, H, N, 1)
-    zeros = column.new_zeros(*column.shape[:-1], features - 1)  # (B, H, N, F - 1)
-    query, key = torch.cat([query, torch.ones_like(column), zeros], dim=-1), torch.cat([key, column, zeros], dim=-1)
-    return query, key, pad(value, (0, features))  # (B, H, N, E + F): fused kernels want one head size
-
-
 def adapler_attention(
     module: nn.Module,
     query: Tensor,
@@ -398,135 +446,23 @@ def adapler_attention(
         ArgumentError: the layer asks for something that soft and hard removal do not compute: attention dropout, a
             sliding window without positions, or a keyword of another kind of attention (`softcap`).
     """
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if dropout and segments is not None:
+    if segments is None:
+        plain = partial(sdpa_attention_forward, module, scaling=scaling, dropout=dropout, **kwargs)
+        return _fast_gradient(lambda q, k, v, mask: plain(q, k, v, mask)[0], query, key, value, attention_mask), None
+    if dropout:
         raise ArgumentError(f"attention dropout: {dropout} is not 0, and only the backbone's own forward pass has it")
+    term = None if sliding_window is None else partial(window, reach=sliding_window - 1)
     if positions is None:
         kwargs["sliding_window"] = sliding_window
-    unknown = sorted(name for name, given in kwargs.items() if given is not None)
-    if unknown and segments is not None:
+    if unknown := sorted(name for name, given in kwargs.items() if given is not None):
         raise ArgumentError(
             f"attention: the backbone's layers ask for {unknown[0]}={kwargs[unknown[0]]!r}, "
             "which AdapLeR does not compute; only attention between all tokens is supported"
         )
-    if sliding_window is not None and positions is not None and segments is not None:
-        term = partial(window, reach=sliding_window - 1, dtype=query.dtype)
-        out = pairwise_attention(
-            query, key, value, term=term, positions=positions, scale=scale, segments=segments, key_bias=key_bias
-        )
-    elif segments is not None and key_bias is not None:
-        out = biased_attention(query, key, value, key_bias=key_bias, segments=segments, scale=scale)
-    elif segments is not None:
-        out = packed_attention(query, key, value, segments=segments, scale=scale)
-    else:
-        plain = partial(sdpa_attention_forward, module, scaling=scaling, dropout=dropout, **kwargs)
-        return _fast_gradient(lambda q, k, v, mask: plain(q, k, v, mask)[0], query, key, value, attention_mask), None
+    options: dict[str, Any] = {"key_bias": key_bias, "term": term, "positions": positions}
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    out = packed_attention(query, key, value, segments=segments, scale=scale, **options)
     return out.transpose(1, 2).contiguous(), None  # (B, N, H, E)
-
-
-# Relative positions (MPNet) and sliding windows (ModernBERT): a term for each pair of tokens, which depends on how far
-# apart they were in the input, before any token was removed. So it is made anew from the positions of the tokens left.
-
-# Distances (B, N, N), key's position minus query's -> what the logits get, (B, H, N, N) or (B, 1, N, N).
-Term = Callable[[Tensor], Tensor]
-
-
-def window(distance: Tensor, *, reach: int, dtype: torch.dtype) -> Tensor:
-    """A sliding window as a `Term`: 0 for tokens at most `reach` positions apart, minus infinity for others."""
-    return torch.zeros_like(distance, dtype=dtype).masked_fill(distance.abs() > reach, -torch.inf)[:, None]
-
-
-def pairwise_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    term: Term,
-    positions: Tensor,
-    scale: float,
-    segments: Segments,
-    key_bias: Tensor | None = None,
-    one_term: bool = False,
-) -> Tensor:
-    """Attention within sequences, with a term for each pair of tokens. Differentiable in everything, the term included.
-
-    On a CPU a packed row is one SDPA call for each sequence; on CUDA it is padded, because the kernels for packed rows
-    take no mask. `positions` (1, T) are the tokens' in the input; for the rest see biased_attention.
-
-    With `one_term` all layers have this term. On a CPU it is then computed once for all that run on these segments, and
-    for all sequences with the same positions, unless it learns.
-    """
-    if query.is_cuda and len(segments.sizes) > 1:
-        return _padded_pairs(
-            query, key, value, term=term, positions=positions, scale=scale, segments=segments, key_bias=key_bias
-        )
-    sizes = segments.sizes
-    parts = zip(
-        *(torch.split(x, sizes, dim=2) for x in (query, key, value)),
-        torch.split(positions, sizes, dim=1),
-        [None] * len(sizes) if key_bias is None else torch.split(key_bias, sizes, dim=1),
-        strict=True,
-    )
-    made = segments.terms if one_term else None
-    found = [
-        _attend(q, k, v, mask=_mask(term, at, dtype=q.dtype, made=made), scale=scale, key_bias=b)
-        for q, k, v, at, b in parts
-    ]
-    return joined(found, dim=2)
-
-
-def _mask(
-    term: Term, positions: Tensor, *, dtype: torch.dtype, made: list[tuple[Tensor, Tensor, bool]] | None = None
-) -> Tensor:
-    """A term at positions (B, N): (B, H or 1, N, N). `made` are those of the same term before, and gets this one.
-
-    Learnable parts are rebuilt for each layer, since gradients may be taken layer by layer (gradient checkpointing).
-    """
-    learning = torch.is_grad_enabled()
-    for at, mask, learnt in made or ():
-        if learnt == learning and mask.dtype == dtype and torch.equal(at, positions):
-            return mask
-    mask = term(positions[:, None, :] - positions[:, :, None]).to(dtype)
-    if made is not None and not mask.requires_grad:
-        made.append((positions, mask, learning))
-    return mask
-
-
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor, scale: float, key_bias: Tensor | None
-) -> Tensor:
-    """Sequences of one length: (B, H, N, E) -> (B, H, N, E), with a mask (B, H or 1, N, N)."""
-    if key_bias is None:
-        return sdpa(query, key, value, mask=mask, scale=scale)
-    key_bias = key_bias.clamp(min=torch.finfo(query.dtype).min / 2)
-    if mask.requires_grad:
-        mask = mask + key_bias[:, None, None, :].to(query.dtype)
-        return sdpa(query, key, value, mask=mask, scale=scale)
-    # A mask without a gradient leaves SDPA on its fast path; the bias goes into one more feature, see biased_attention.
-    return sdpa(*_with_bias(query, key, value, key_bias / scale, features=1), mask=mask, scale=scale)[..., :-1]
-
-
-def _padded_pairs(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    term: Term,
-    positions: Tensor,
-    scale: float,
-    segments: Segments,
-    key_bias: Tensor | None,
-) -> Tensor:
-    """A packed row, computed as a padded batch."""
-    q, k, v = _padded(segments, query, key, value)  # (B, H, N, E)
-    at = to_padded(positions[0], segments)  # (B, N)
-    bias = torch.zeros_like(at, dtype=query.dtype)  # (B, N)
-    if key_bias is not None:
-        bias = to_padded(key_bias[0].to(query.dtype), segments)
-    # A finite number at padding: a row of nothing but minus infinity would be NaN.
-    bias = bias.masked_fill(~segments.mask_of(segments.longest), torch.finfo(query.dtype).min / 2)
-    out = _attend(q, k, v, mask=_mask(term, at, dtype=q.dtype), scale=scale, key_bias=bias)
-    return from_padded(out.transpose(1, 2), segments).transpose(0, 1)[None]  # (1, H, T, E)
 
 
 # Attention that is looked at: fused kernels never hold the weights, so what is read of them is computed explicitly,
@@ -543,9 +479,9 @@ class Received(NamedTuple):
     `Policy.reads`. They depend on a sequence's own tokens only: the sum over all its queries, what a token gives to
     itself, and what [CLS] gives."""
 
-    total: Tensor = None  # type: ignore[assignment]
-    own: Tensor = None  # type: ignore[assignment]
-    from_cls: Tensor = None  # type: ignore[assignment]
+    total: Any = None
+    own: Any = None
+    from_cls: Any = None
 
 
 def _softmax(logits: Tensor, *, dim: int = -1) -> Tensor:
@@ -598,13 +534,21 @@ def received_attention(
     key: Tensor,
     value: Tensor,
     *,
+    reads: Reads,
     segments: Segments,
     scale: float,
-    term: Callable[[Tensor], Tensor] | None = None,
+    term: Term | None = None,
     positions: Tensor | None = None,
 ) -> tuple[Tensor, Received]:
-    """`packed_attention` and all that each token received, in float32 or better. Differentiable in everything. `term`
-    and `positions`: see pairwise_attention."""
+    """`packed_attention` and the part of its weights that is read, in float32 or better; arguments as there.
+    Differentiable in everything.
+
+    Other weights are not computed: a fused kernel holds none. With a term all are computed all the same.
+    """
+    if reads != "all" and term is None:
+        context = packed_attention(query, key, value, segments=segments, scale=scale)
+        cls = _received_from_cls(query, key, segments=segments, scale=scale) if reads == "cls" else None
+        return context, Received(from_cls=cls)
     groups = list(_groups(segments, heads=query.shape[1]))
     contexts, parts, begin = [], [], 0
     for (count, size), q, k, v in zip(groups, *(_sequences(x, groups) for x in (query, key, value)), strict=True):
@@ -617,17 +561,17 @@ def received_attention(
         parts.append([each.flatten() for each in part])  # (t,) each
         begin += count * size
     total, own, from_cls = map(joined, zip(*parts, strict=True))
-    return joined(contexts).transpose(0, 1)[None], Received(total=total, own=own, from_cls=from_cls)
+    return joined(contexts).transpose(0, 1)[None], Received(total, own, from_cls)
 
 
-def received_from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -> Received:
-    """Attention from [CLS] to each token of its sequence."""
+def _received_from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -> Tensor:
+    """(T,) attention from [CLS] to each token of its sequence."""
     first = query.index_select(2, segments.first) * scale  # (1, H, B, E)
     of_cls = torch.split(first[0], [count for count, _ in segments.runs], dim=1)
     found = []
     for cls, keys in zip(of_cls, _sequences(key, segments.runs), strict=True):  # (H, b, E), (b, H, n, E)
         found.append(_softmax(keys @ cls.transpose(0, 1)[..., None], dim=2).mean(1).flatten())  # (t,)
-    return Received(from_cls=joined(found))
+    return joined(found)
 
 
 AttentionInterface.register(ATTENTION, adapler_attention)

@@ -8,7 +8,7 @@ Dimensions: B batch, N padded length, n tokens that enter a layer, T packed toke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any, ClassVar, cast
@@ -23,16 +23,15 @@ from adapler.backbones.attention import (
     Reads,
     Received,
     Segments,
+    Term,
     cls_attention,
     computes_in_pieces,
     in_pieces,
     narrowed,
     own_formats,
     packed_attention,
-    pairwise_attention,
     products_dtype,
     received_attention,
-    received_from_cls,
     segment_sum,
     states_dtype,
     window,
@@ -87,9 +86,9 @@ class Family:
         """The layer's output from what its attention gave, both (1, n, D)."""
         return layer.output(layer.intermediate(narrowed(states, layer.intermediate.dense)), states)
 
-    def pairwise(self, positions: Tensor) -> dict[str, Any]:
-        """`term` and `positions` of `received_attention`, for a kind whose attention has a term for each pair."""
-        return {}
+    def pairwise(self, layer: Any) -> Term | None:
+        """What a layer's attention adds for each pair of tokens; the same in all layers that add something."""
+        return None
 
     def hold_pairwise(self) -> None:
         """Stop training the terms of pairs of tokens: a mask with a gradient has no fast kernel."""
@@ -153,15 +152,19 @@ class Family:
         layer = self.layers[index]
         plain = attention.keys() == {"segments"} and self.config._attn_implementation == ATTENTION
         if plain and computes_in_pieces(hidden) and self._is_plain(layer):
-            query, key, value = self._by_head(layer, hidden)
-            scale = query.shape[-1] ** -0.5
-            context = packed_attention(query, key, value, segments=attention["segments"], scale=scale)  # (1, H, T, E)
-            return self._after_attention(layer, context.transpose(1, 2).flatten(2), hidden)
+            return self._by_parts(layer, hidden, positions=positions, **attention)
         with own_formats(layer, hidden):
             output: Tensor = layer(hidden, attention_mask=None, **attention)
         return output
 
-    def _by_head(self, layer: Any, hidden: Tensor) -> list[Tensor]:
+    def _by_parts(self, layer: Any, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+        """`layer` without its own code, where it is as transformers built it."""
+        query, key, value = self.by_head(layer, hidden, positions)  # (1, H, T, E)
+        options = {"scale": query.shape[-1] ** -0.5, "term": self.pairwise(layer), "positions": positions, **attention}
+        context = packed_attention(query, key, value, **options)
+        return self._after_attention(layer, context.transpose(1, 2).flatten(2), hidden)
+
+    def by_head(self, layer: Any, hidden: Tensor, positions: Tensor) -> Sequence[Tensor]:
         """A layer's query, key and value, each (1, H, T, E)."""
         projections = attrgetter(*self.projections)(layer)
 
@@ -187,9 +190,10 @@ class Family:
         """A layer up to its feed-forward network, (1, T, D), and the attention that each token received, as far as a
         policy `reads` it; arguments as of `layer`."""
         layer = self.layers[index]
-        query, key, value = self._by_head(layer, hidden)  # (1, H, T, E)
-        options = {"segments": segments, "scale": query.shape[-1] ** -0.5, **self.pairwise(positions)}
-        context, received = attention_and_received(query, key, value, reads=reads, **options)
+        query, key, value = self.by_head(layer, hidden, positions)  # (1, H, T, E)
+        options: dict[str, Any] = {"scale": query.shape[-1] ** -0.5, "term": self.pairwise(layer)}
+        options |= {"segments": segments, "positions": positions}
+        context, received = received_attention(query, key, value, reads=reads, **options)
 
         def rest(context: Tensor, states: Tensor) -> tuple[Tensor]:
             return (self.attention_output(layer, context, states),)
@@ -252,20 +256,6 @@ def _is_hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks) or any(
         _is_hooked(part) for part in module._modules.values() if part is not None
     )
-
-
-def attention_and_received(
-    query: Tensor, key: Tensor, value: Tensor, *, reads: Reads, **options: Any
-) -> tuple[Tensor, Received]:
-    """Context of the heads, (1, H, T, E), and the requested part of their weights; options as for `received_attention`.
-
-    Other weights are not computed: a fused kernel holds none. With a term all are computed all the same.
-    """
-    if reads == "all" or options.get("term") is not None:
-        return received_attention(query, key, value, **options)
-    options = {name: options[name] for name in ("segments", "scale")}
-    context = packed_attention(query, key, value, **options)
-    return context, received_from_cls(query, key, **options) if reads == "cls" else Received()
 
 
 class Bert(Family):
@@ -352,10 +342,7 @@ class MPNet(Family):
             )
 
         def run(states: Tensor) -> Tensor:
-            query, key, value = self._by_head(layer, states)  # (1, H, T, E)
-            options = {**self.pairwise(positions), "scale": query.shape[-1] ** -0.5, "one_term": True, **attention}
-            context = pairwise_attention(query, key, value, **options).transpose(1, 2).flatten(2)
-            return self._after_attention(layer, context, states)
+            return self._by_parts(layer, states, positions=positions, **attention)
 
         if getattr(layer, "gradient_checkpointing", False) and layer.training:
             # transformers' own MPNetLayer knows nothing of it, unlike those of other families.
@@ -369,8 +356,8 @@ class MPNet(Family):
     def hold_pairwise(self) -> None:
         self.encoder.encoder.relative_attention_bias.requires_grad_(False)
 
-    def pairwise(self, positions: Tensor) -> dict[str, Any]:
-        return {"term": partial(relative_bias, self.encoder.encoder), "positions": positions}
+    def pairwise(self, layer: Any) -> Term:
+        return partial(relative_bias, self.encoder.encoder)
 
 
 def relative_bias(encoder: Any, distance: Tensor) -> Tensor:
@@ -416,20 +403,19 @@ class ModernBert(Family):
             )
         return output
 
-    def attention_half(
-        self, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
-    ) -> tuple[Tensor, Received]:
-        layer: Any = self.layers[index]
-        part, reach = layer.attn, layer.attn.sliding_window
-        read = narrowed(layer.attn_norm(hidden), part.Wqkv)
-        projected = part.Wqkv(read).unflatten(-1, (3, -1, part.head_dim))  # (1, T, 3, H, E)
-        query, key, value = (x.transpose(1, 2) for x in projected.unbind(-3))  # (1, H, T, E)
+    def pairwise(self, layer: Any) -> Term | None:
+        reach = layer.attn.sliding_window
+        return None if reach is None else partial(window, reach=reach - 1)
+
+    def by_head(self, layer: Any, hidden: Tensor, positions: Tensor) -> Sequence[Tensor]:
+        part = layer.attn
+        projected = part.Wqkv(narrowed(layer.attn_norm(hidden), part.Wqkv)).unflatten(-1, (3, -1, part.head_dim))
+        query, key, value = (x.transpose(1, 2) for x in projected.unbind(-3))  # (1, T, 3, H, E) -> (1, H, T, E) each
         rotary = self.encoder.rotary_emb(hidden, positions, layer.attention_type)
-        query, key = apply_rotary_pos_emb(query, key, *rotary)
-        term = None if reach is None else partial(window, reach=reach - 1, dtype=query.dtype)
-        options = {"segments": segments, "scale": part.head_dim**-0.5, "term": term, "positions": positions}
-        context, received = attention_and_received(query, key, value, reads=reads, **options)
-        return hidden + part.out_drop(part.Wo(context.transpose(1, 2).flatten(2))), received
+        return *apply_rotary_pos_emb(query, key, *rotary), value
+
+    def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
+        return states + layer.attn.out_drop(layer.attn.Wo(context))
 
     def last_layer(
         self, hidden: Tensor, *, positions: Tensor, segments: Segments, key_bias: Tensor | None = None

@@ -1,4 +1,4 @@
-"""The folder of a saved model."""
+"""The folder of a saved model, and tensors for the branches of a GPU."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from tests.conftest import tiny_adapler
+
+
+class OnCuda(Tensor):
+    """A CPU tensor that says it is on CUDA."""
+
+    is_cuda = True
 
 
 @pytest.fixture(scope="module")

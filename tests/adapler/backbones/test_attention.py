@@ -16,7 +16,6 @@ from adapler.backbones import attention
 from adapler.backbones.attention import (
     Segments,
     adapler_attention,
-    biased_attention,
     from_padded,
     packed_attention,
     segment_log_softmax,
@@ -25,6 +24,7 @@ from adapler.backbones.attention import (
     to_padded,
 )
 from adapler.errors import ArgumentError
+from tests.adapler.backbones.conftest import OnCuda
 
 
 def random_qkv(batch: int, length: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -43,17 +43,17 @@ def packed(x: Tensor) -> Tensor:
 
 
 def biased(query: Tensor, key: Tensor, value: Tensor, *, key_bias: Tensor, **options: Any) -> Tensor:
-    """`biased_attention` of sequences of equal length: (B, H, N, E) and biases (B, N)."""
+    """`packed_attention` of sequences of equal length: (B, H, N, E) and biases (B, N)."""
     batch, length = key_bias.shape
     segments = Segments(torch.full((batch,), length))
-    out = biased_attention(
+    out = packed_attention(
         packed(query), packed(key), packed(value), key_bias=key_bias.view(1, -1), segments=segments, **options
     )
     return out[0].unflatten(1, (batch, length)).transpose(0, 1)
 
 
 @pytest.mark.parametrize("scale", [8**-0.5, 1.0])
-def test_biased_attention_equals_masked_attention_in_value_and_gradient(scale: float) -> None:
+def test_attention_with_a_bias_equals_masked_attention_in_value_and_gradient(scale: float) -> None:
     results = []
     for use in ("bias", "mask", "slow"):
         query, key, value = random_qkv(3, 7)
@@ -73,12 +73,6 @@ def test_biased_attention_equals_masked_attention_in_value_and_gradient(scale: f
     assert results[0][-1].abs().max() > 0.01
 
 
-class OnCuda(torch.Tensor):
-    """A CPU tensor that says it is on CUDA, to follow the CUDA branches."""
-
-    is_cuda = True
-
-
 @pytest.mark.parametrize(("head", "wide"), [(64, 72), (8, 16), (20, 24), (31, 32)])
 def test_on_cuda_the_head_size_is_a_multiple_of_eight(head: int, wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
@@ -87,10 +81,10 @@ def test_on_cuda_the_head_size_is_a_multiple_of_eight(head: int, wide: int, monk
         sizes.extend([query.shape[-1], key.shape[-1], value.shape[-1]])
         return value
 
-    monkeypatch.setattr(attention, "packed_attention", attend)
+    monkeypatch.setattr(attention, "_padded_attention", attend)
     query, key, value = (torch.randn(1, 2, 3, head).as_subclass(OnCuda) for _ in range(3))
     segments = Segments(torch.tensor([2, 1]))
-    out = biased_attention(query, key, value, key_bias=torch.zeros(1, 3), segments=segments, scale=1.0)
+    out = packed_attention(query, key, value, key_bias=torch.zeros(1, 3), segments=segments, scale=1.0)
     assert sizes == [wide] * 3 and out.shape[-1] == head
 
 

@@ -25,6 +25,7 @@ from adapler.backbones import attention
 from adapler.backbones.attention import Segments, adapler_attention
 from adapler.backbones.decomposition import token_relevance
 from adapler.backbones.families import check_config, relative_bias, view
+from tests.adapler.backbones.conftest import OnCuda
 from tests.conftest import HEADS, INNER, LAYERS, VOCABULARY, WIDTH, random_batch, tiny_classifier
 
 OTHER_NAMES = {
@@ -145,7 +146,7 @@ def test_packed_pairs_equal_a_plain_softmax_and_padded_ones(learned: bool, biase
     inputs = [torch.randn(1, HEADS, total, 6, requires_grad=True) for _ in range(3)]
 
     def term(distance: Tensor) -> Tensor:
-        far = attention.window(distance, reach=9, dtype=torch.float32)
+        far = attention.window(distance, reach=9)
         return table[:, distance + 32].transpose(0, 1) + far
 
     def written_out(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -161,12 +162,17 @@ def test_packed_pairs_equal_a_plain_softmax_and_padded_ones(learned: bool, biase
 
     segments = Segments(torch.tensor(sizes))
     options = {"term": term, "positions": positions, "scale": 0.3, "segments": segments, "key_bias": bias}
+
+    def on_cuda(*inputs: Tensor) -> Tensor:
+        """Without the kernel, which a sequence without a term would get."""
+        return attention.packed_attention(*(one.as_subclass(OnCuda) for one in inputs), **options).as_subclass(Tensor)
+
     trained = [*inputs, *([table] if learned else []), *([bias] if bias is not None else [])]
     weights, results = torch.randn(1, HEADS, total, 6), []
     for attend in (
         written_out,
-        partial(attention.pairwise_attention, **options),
-        partial(attention._padded_pairs, **options),
+        partial(attention.packed_attention, **options),
+        on_cuda,
     ):
         out = attend(*inputs)
         results.append([out, *torch.autograd.grad((out * weights).sum(), trained)])
@@ -176,8 +182,7 @@ def test_packed_pairs_equal_a_plain_softmax_and_padded_ones(learned: bool, biase
 
 
 @pytest.mark.parametrize("learns", [False, True])
-@pytest.mark.parametrize("one_term", [False, True])
-def test_layers_share_a_term_that_does_not_learn(one_term: bool, learns: bool) -> None:
+def test_layers_share_a_term_that_does_not_learn(learns: bool) -> None:
     """Once for equal positions; a term that learns is made for every sequence in every layer."""
     torch.manual_seed(0)
     table = torch.randn(HEADS, 64, requires_grad=learns)
@@ -193,17 +198,17 @@ def test_layers_share_a_term_that_does_not_learn(one_term: bool, learns: bool) -
     segments = Segments(torch.tensor(sizes))
 
     def attend(segments: Segments) -> Tensor:
-        options = {"term": term, "positions": positions, "scale": 0.3, "one_term": one_term}
-        return attention.pairwise_attention(states, states, states, segments=segments, **options)
+        options = {"term": term, "positions": positions, "scale": 0.3}
+        return attention.packed_attention(states, states, states, segments=segments, **options)
 
     with torch.no_grad():
         first, second = attend(segments), attend(segments)
-    assert calls == ([4, 4, 3] if one_term else [4, 4, 4, 3] * 2)
+    assert calls == [4, 4, 3]
     assert torch.equal(first, second)
     assert_close(first, attend(Segments(torch.tensor(sizes))).detach())
     calls.clear()
     assert attend(segments).requires_grad == learns
-    assert calls == ([4, 4, 3] if one_term and not learns else [4, 4, 4, 3])
+    assert calls == ([4, 4, 4, 3] if learns else [4, 4, 3])
 
 
 def test_a_window_without_positions_is_refused() -> None:

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from adapler.backbones.attention import Segments, cls_attention
 from adapler.backbones.families import Bert, view
+from tests.adapler.backbones.conftest import OnCuda
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import HEADS, LAYERS, WIDTH, tiny_adapler
 
@@ -65,11 +66,6 @@ def test_a_bias_on_the_keys_is_added_to_their_logits() -> None:
 
 
 def test_on_a_gpu_sequences_are_padded() -> None:
-    class OnCuda(Tensor):
-        @property
-        def is_cuda(self) -> bool:
-            return True
-
     hidden, segments, _ = inputs([3, 1, 2])
     query, bias = torch.randn(3, HEADS, WIDTH), -torch.rand(1, 6)
     for limit in (None, 5):

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from adapler.backbones import attention as module
-from adapler.backbones.attention import Received, Segments
-from adapler.backbones.families import attention_and_received
+from adapler.backbones.attention import Received, Segments, received_attention
 from adapler.policies import LayerView, policy_class
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import random_batch
@@ -48,7 +47,7 @@ def test_received_is_what_the_weights_say(most: int, biased: bool, monkeypatch: 
     context, total, own, from_cls = written_out(query, key, value, term)
     arguments = {"segments": segments, "scale": SCALE, "term": term, "positions": positions}
     for reads in ("all", "cls", "nothing"):
-        given, found = attention_and_received(query, key, value, reads=reads, **arguments)
+        given, found = received_attention(query, key, value, reads=reads, **arguments)
         torch.testing.assert_close(given, context)
         if reads == "all":
             torch.testing.assert_close(found.total, total)
@@ -63,9 +62,7 @@ def test_a_split_does_not_change_the_gradient(monkeypatch: pytest.MonkeyPatch) -
     gradients = []
     for most in SPLITS.values():
         monkeypatch.setattr(module, "MOST_WEIGHTS", most)
-        context, found = attention_and_received(
-            *leaves, segments=Segments(torch.tensor(SIZES)), scale=SCALE, reads="all"
-        )
+        context, found = received_attention(*leaves, segments=Segments(torch.tensor(SIZES)), scale=SCALE, reads="all")
         loss = context.square().sum() + (found.total - found.own).square().sum() + found.from_cls.square().sum()
         gradients.append(torch.autograd.grad(loss, leaves))
     for other in gradients[1:]:
