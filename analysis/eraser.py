@@ -39,15 +39,7 @@ from adapler.system import read_rows, replacing
 from analysis.corpus import Window, WindowScores, word_scores
 from analysis.faithfulness import version_logits
 from analysis.marks import by_index
-from analysis.metrics.plausibility import (
-    IOU_THRESHOLD,
-    auprc,
-    average_precision,
-    f1_of,
-    matching_spans,
-    roc_auc,
-    spans_of,
-)
+from analysis.metrics import plausibility as pl
 from analysis.report import RationaleReport
 from analysis.scores.base import ScoringMethod
 from analysis.scoring import ScoredWindow, Scorer, Settings
@@ -224,7 +216,7 @@ def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExampl
         found.soft = False
         for document, marks in found.scores.items():
             for name, part in parts_of(wanted[document]).items():
-                found.spans[document, name] = spans_of(marks[part] == 1)
+                found.spans[document, name] = pl.spans_of(marks[part] == 1)
         found.soft = not any(found.spans.values())  # zeros alone are scores
         found.spans = {} if found.soft else found.spans
     return found
@@ -243,10 +235,9 @@ def _by_document(rows: pd.DataFrame, name: str) -> dict[str, NDArray[np.float64]
         rows["word"] = rows.groupby(["document", "layer"]).cumcount()
     found = {}
     for document, part in rows.groupby("document", sort=False, dropna=False):
-        scores = part.groupby(["layer", "word"])["score"].agg(lambda one: one.iloc[0] if len(one) == 1 else math.nan)
-        table: pd.DataFrame = scores.unstack()
-        complete = [list(range(len(axis))) == list(axis) for axis in (table.index, table.columns)]
-        if not all(complete) or table.isna().any(axis=None):
+        table = part.pivot_table("score", "layer", "word")  # smaller than the rows where a word has several scores
+        complete = [list(axis) == list(range(len(axis))) for axis in table.axes]
+        if table.size != len(part) or table.isna().any(axis=None) or not all(complete):
             raise DataError(f"{name}: document {document} must have one score for each word (and layer), from 0 on")
         found[str(document)] = table.to_numpy(dtype=np.float64)[slice(None) if layered else 0]
     return found
@@ -300,28 +291,26 @@ class _Row(_Faithfulness, coerce_numbers_to_str=True):
         """Soft scores and hard rationales by document. lengths: words of each document of the example."""
         soft: dict[str, NDArray[np.float64]] = {}
         hard: dict[str, list[Span]] = {}
-        for part in self.rationales or ():
-            n_words = _known(part.docid, lengths)
+        if self.rationales is None:
+            if self.evidences is None:
+                raise ValueError("has neither 'rationales' nor 'evidences'")
+            for one in itertools.chain(*self.evidences):
+                marks = one.start_token != one.end_token or one.text != ""  # [n, n) with no text marks nothing
+                hard.setdefault(one.docid, []).extend(_checked([one] if marks else [], one.docid, lengths))
+            return soft, {docid: _apart(hard.get(docid, [])) for docid in lengths}
+        for part in self.rationales:
             if part.docid in soft or part.docid in hard:
                 raise ValueError(f"document {part.docid!r} appears twice")
+            spans = _checked(part.hard_rationale_predictions or (), part.docid, lengths)
             if part.soft_rationale_predictions is not None:
                 soft[part.docid] = np.array(part.soft_rationale_predictions)
-                if len(soft[part.docid]) != n_words:
-                    raise ValueError(f"{len(soft[part.docid])} scores, document {part.docid!r} has {n_words} words")
+                if (n := len(soft[part.docid])) != lengths[part.docid]:
+                    raise ValueError(f"{n} scores, document {part.docid!r} has {lengths[part.docid]} words")
             if part.hard_rationale_predictions is not None:
-                spans = {_checked(one, part.docid, n_words) for one in part.hard_rationale_predictions}
-                hard[part.docid] = sorted(spans)  # equal ones count once, ones that touch stay apart
+                hard[part.docid] = sorted(set(spans))  # equal ones count once, ones that touch stay apart
                 for (start, end), (after, _) in itertools.pairwise(hard[part.docid]):
                     if after < end:
                         raise ValueError(f"predicted spans of {part.docid!r} overlap: [{start}, {end}) and another")
-        if self.rationales is None and self.evidences is None:
-            raise ValueError("has neither 'rationales' nor 'evidences'")
-        for one in itertools.chain(*(self.evidences or ())):
-            n_words = _known(one.docid, lengths)
-            if one.start_token != one.end_token or one.text != "":  # [n, n) with no text marks nothing
-                hard.setdefault(one.docid, []).append(_checked(one, one.docid, n_words))
-        if self.rationales is None:
-            hard = {docid: _apart(hard.get(docid, [])) for docid in lengths}
         if soft and len(soft) < len(lengths):
             raise ValueError("some of its documents have soft_rationale_predictions, others have not")
         return soft, hard
@@ -338,18 +327,15 @@ def _apart(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
-def _known(docid: str, lengths: Mapping[str, int]) -> int:
+def _checked(spans: Sequence[_Span], docid: str, lengths: Mapping[str, int]) -> list[Span]:
+    """Spans within a document of the example."""
     if docid not in lengths:
         raise ValueError(f"docid {docid!r} is not the example's, which has {', '.join(lengths)}")
-    return lengths[docid]
-
-
-def _checked(span: _Span, docid: str, n_words: int) -> Span:
-    if not span.start_token < span.end_token <= n_words:
-        raise ValueError(
-            f"span [{span.start_token}, {span.end_token}) is out of range, document {docid!r} has {n_words} words"
-        )
-    return span.start_token, span.end_token
+    pairs = [(span.start_token, span.end_token) for span in spans]
+    for start, end in pairs:
+        if not start < end <= lengths[docid]:
+            raise ValueError(f"span [{start}, {end}) is out of range, document {docid!r} has {lengths[docid]} words")
+    return pairs
 
 
 def _read_file(path: Path, name: str, examples: Sequence[EraserExample], known: set[str]) -> Given:
@@ -403,7 +389,7 @@ def rationale_line(
     """A line of a predictions file: scores (W,) with all their digits, hard (W,), and the fields ANSWERS."""
     rationales = []
     for docid, part in parts_of(example).items():
-        spans = [{"start_token": i, "end_token": j} for i, j in spans_of(hard[part])]
+        spans = [{"start_token": i, "end_token": j} for i, j in pl.spans_of(hard[part])]
         soft = scores[part].tolist()
         rationales.append({"docid": docid, "soft_rationale_predictions": soft, "hard_rationale_predictions": spans})
     return {"annotation_id": example.id, "rationales": rationales, **answers}
@@ -415,8 +401,38 @@ def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         stream.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
 
 
-class EraserScores:
-    """The scores that ERASER's official scorer prints, by its definitions, from documents given one by one.
+def instance_of(
+    length: int,
+    *,
+    truth: Sequence[Span],
+    predicted: Sequence[Span] | None = (),
+    scores: NDArray[np.float64] | None = None,
+) -> dict[str, Any]:
+    """Counts of one document of one example.
+
+    truth: annotated spans as they stand in the file: equal ones count once, touching ones apart, an empty one as a span
+    that nothing can match. predicted: likewise; None where the document is missing from the source, whose rationale
+    then counts as not found. scores: (length,), or None.
+    """
+    gold, mine = set(truth), set(predicted or ())
+    labels, chosen = _mask(sorted(gold), length), _mask(sorted(mine), length)
+    row: dict[str, Any] = {
+        "present": predicted is not None,
+        "hits": pl.matching_spans(sorted(gold), sorted(mine), pl.IOU_THRESHOLD),
+        "spans": (len(gold & mine), len(gold), len(mine)),
+        "tokens": (int((labels & chosen).sum()), int(labels.sum()), int(chosen.sum())),
+    }
+    if scores is not None:
+        both = labels.any() and not labels.all()
+        area = pl.average_precision(labels, scores) if both else math.nan
+        row["soft"] = (pl.auprc(labels, scores), area, pl.roc_auc(labels, scores))
+    return row
+
+
+def official_scores(instances: Sequence[Mapping[str, Any]], *, present_only: bool = False) -> dict[str, Any]:
+    """The scores that ERASER's official scorer prints, by its definitions; {} where no document has a rationale.
+
+    present_only: over the documents that the source has.
 
     iou_scores          macro F1 is of the mean precision (documents with predictions) and recall (with a rationale)
     rationale_prf       exact spans, token_prf single tokens; macro is the mean over documents with either, a missing
@@ -424,61 +440,26 @@ class EraserScores:
     token_soft_metrics  auprc over the documents with scores (.5 without rationale); average_precision and roc_auc_score
                         over those with both classes
     """
-
-    def __init__(self) -> None:
-        self._rows: dict[str, dict[str, Any]] = {}
-
-    def add(
-        self,
-        key: str,
-        length: int,
-        *,
-        truth: Sequence[Span],
-        predicted: Sequence[Span] | None = (),
-        scores: NDArray[np.float64] | None = None,
-    ) -> None:
-        """One document of one instance.
-
-        key: annotation and document id. truth: annotated spans as they stand in the file: equal ones count once,
-        touching ones apart, an empty one as a span that nothing can match. predicted: likewise; None where the document
-        is missing from the source, whose rationale then counts as not found. scores: (length,), or None.
-        """
-        gold, mine = set(truth), set(predicted or ())
-        labels, chosen = _mask(sorted(gold), length), _mask(sorted(mine), length)
-        row: dict[str, Any] = {
-            "present": predicted is not None,
-            "hits": matching_spans(sorted(gold), sorted(mine), IOU_THRESHOLD),
-            "spans": (len(gold & mine), len(gold), len(mine)),
-            "tokens": (int((labels & chosen).sum()), int(labels.sum()), int(chosen.sum())),
-        }
-        if scores is not None:
-            both = labels.any() and not labels.all()
-            area = average_precision(labels, scores) if both else math.nan
-            row["soft"] = (auprc(labels, scores), area, roc_auc(labels, scores))
-        self._rows[key] = row
-
-    def scores(self, *, present_only: bool = False) -> dict[str, Any]:
-        """The scores, {} where no document has a rationale. present_only: over the documents that the source has."""
-        rows = [row for row in self._rows.values() if row["present"] or not present_only]
-        result: dict[str, Any] = {}
-        if not any(row["spans"][1] for row in rows):
-            return result
-        if any(row["spans"][2] for row in rows):
-            hits = [(row["hits"], *row["spans"][1:]) for row in rows]
-            right, truths, predictions = (sum(column) for column in zip(*hits, strict=True))
-            recall = float(np.mean([found / total for found, total, _ in hits if total]))
-            precision = float(np.mean([found / total for found, _, total in hits if total]))
-            iou = {"micro": _prf(right / predictions, right / truths), "macro": _prf(precision, recall)}
-            result["iou_scores"] = [{"threshold": IOU_THRESHOLD, **iou}]
-            result["rationale_prf"] = _set_scores([row["spans"] for row in rows])
-            result["token_prf"] = _set_scores([row["tokens"] for row in rows])
-        soft = np.array([row["soft"] for row in rows if "soft" in row])  # (D, 3)
-        if len(soft):
-            both = ~np.isnan(soft[:, 2])
-            means = [soft[:, 0].mean(), *(soft[both, i].mean() if both.any() else math.nan for i in (1, 2))]
-            names = ("auprc", "average_precision", "roc_auc_score")
-            result["token_soft_metrics"] = dict(zip(names, map(float, means), strict=True))
+    rows = [row for row in instances if row["present"] or not present_only]
+    result: dict[str, Any] = {}
+    if not any(row["spans"][1] for row in rows):
         return result
+    if any(row["spans"][2] for row in rows):
+        hits = [(row["hits"], *row["spans"][1:]) for row in rows]
+        right, truths, predictions = (sum(column) for column in zip(*hits, strict=True))
+        recall = float(np.mean([found / total for found, total, _ in hits if total]))
+        precision = float(np.mean([found / total for found, _, total in hits if total]))
+        iou = {"micro": _prf(right / predictions, right / truths), "macro": _prf(precision, recall)}
+        result["iou_scores"] = [{"threshold": pl.IOU_THRESHOLD, **iou}]
+        result["rationale_prf"] = _set_scores([row["spans"] for row in rows])
+        result["token_prf"] = _set_scores([row["tokens"] for row in rows])
+    soft = np.array([row["soft"] for row in rows if "soft" in row])  # (D, 3)
+    if len(soft):
+        both = ~np.isnan(soft[:, 2])
+        means = [soft[:, 0].mean(), *(soft[both, i].mean() if both.any() else math.nan for i in (1, 2))]
+        names = ("auprc", "average_precision", "roc_auc_score")
+        result["token_soft_metrics"] = dict(zip(names, map(float, means), strict=True))
+    return result
 
 
 def classification_scores(
@@ -539,46 +520,43 @@ def _set_scores(rows: Sequence[tuple[int, int, int]]) -> dict[str, dict[str, flo
 
 
 def _prf(precision: float, recall: float) -> dict[str, float]:
-    return {"p": precision, "r": recall, "f1": f1_of(precision, recall)}
+    return {"p": precision, "r": recall, "f1": pl.f1_of(precision, recall)}
 
 
 def judge_as_eraser(
-    by_layer: list[EraserScores],
+    by_layer: list[list[dict[str, Any]]],
     document: Document,
     rows: Sequence[WindowScores] | None,
     source: Given | None,
     plan: Plan,
 ) -> None:
-    """Add a document to ERASER's scores of one method; every document that somebody annotated counts, also one without
-    a rationale, and one that a file (source) lacks, as not found. rows: None where there are no scores of it."""
+    """Add a document's instances to those of each layer of one method: every document that somebody annotated counts,
+    also one without a rationale, and one that a file (source) lacks, as not found. rows: None without scores of it."""
     example = document.example
     n_layers = (source.layers or 1) if source is not None else len(rows[0].scores) if rows else 0
-    by_layer += [EraserScores() for _ in range(n_layers - len(by_layer))]
+    by_layer += [[] for _ in range(n_layers - len(by_layer))]
     if not example.annotated:
         return
-    words = None
+    words, how = None, plan.settings.aggregation
     if rows is not None:
-        n_words, how = len(example.words), plan.settings.aggregation
-        words = word_scores(document.windows, rows, n_words=n_words, aggregation=how)  # (L', W)
-    own_spans = {} if source is None else source.spans
-    for layer, official in enumerate(by_layer):
-        hard = None if words is None or own_spans else plan.hard_rationale(words[layer], example.id)
+        words = word_scores(document.windows, rows, n_words=len(example.words), aggregation=how)  # (L', W)
+    own_spans, soft = ({}, True) if source is None else (source.spans, source.soft)
+    for layer, instances in enumerate(by_layer):
+        scores = None if words is None else words[layer]
+        hard = None if scores is None or own_spans else plan.hard_rationale(scores, example.id)
         for docid, part in parts_of(example).items():
             truth: Sequence[Span] = [one[1:] for one in example.evidences or () if one[0] == docid]
             if example.evidences is None:
-                truth = spans_of(example.rationale()[part])
-            predicted = own_spans.get((example.id, docid), []) if hard is None else spans_of(hard[part])
-            official.add(
-                f"{example.id} {docid}",
-                part.stop - part.start,
-                truth=truth,
-                predicted=None if words is None else predicted,
-                scores=None if words is None or source is not None and not source.soft else words[layer][part],
-            )
+                truth = pl.spans_of(example.rationale()[part])
+            predicted = own_spans.get((example.id, docid), []) if hard is None else pl.spans_of(hard[part])
+            found: dict[str, Any] = {"predicted": None if scores is None else predicted}
+            if scores is not None and soft:
+                found["scores"] = scores[part]
+            instances.append(instance_of(part.stop - part.start, truth=truth, **found))
 
 
 def eraser_meta(
-    official: Mapping[str, list[EraserScores]], given: Sequence[Given], examples: Sequence[EraserExample]
+    official: Mapping[str, list[list[dict[str, Any]]]], given: Sequence[Given], examples: Sequence[EraserExample]
 ) -> dict[str, Any]:
     """eraser_scores: method -> for each layer what ERASER's scorer prints; a document that a file lacks counts as 0.
     eraser_scores_present: of methods that lack some, the same over the documents that they have."""
@@ -590,7 +568,7 @@ def eraser_meta(
         for name, layers in official.items():
             if only and name not in lacking:
                 continue
-            rows = [layer.scores(present_only=only) for layer in layers]
+            rows = [official_scores(layer, present_only=only) for layer in layers]
             if name in answers:
                 own = classification_scores(answers[name], gold, present_only=only)
                 rows = [row | {"classification_scores": own} for row in rows]

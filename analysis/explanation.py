@@ -45,7 +45,7 @@ from analysis.corpus import (
 )
 from analysis.eraser import Given, as_array
 from analysis.figures import FORMATS, write_figure
-from analysis.figures.style import literal
+from analysis.figures.paper import literal
 from analysis.figures.tokens import (
     OF_REMOVAL,
     DocumentScores,

@@ -14,17 +14,7 @@ from matplotlib.colors import to_rgb
 
 from adapler.options import counted
 from analysis import figures
-from analysis.figures.style import (
-    AMBER,
-    BLUE,
-    FULL_SHADE,
-    GREY,
-    HOLM_FAMILY,
-    VIOLET,
-    judges_rationales,
-    metric_title,
-    number,
-)
+from analysis.figures import paper
 from analysis.figures.tokens import main_method, present, ratios, shade, starts_word, token_text, visible
 
 if TYPE_CHECKING:
@@ -48,7 +38,7 @@ LEAST = 98  # on a narrow screen; a wide figure then scrolls
 
 
 def _minus(value: float | None, decimals: int = 3) -> str:
-    return number(value, decimals).replace("-", "−") if value is not None and value == value else "–"
+    return paper.number(value, decimals).replace("-", "−") if value is not None and value == value else "–"
 
 
 def _p(value: float | None) -> str:
@@ -62,9 +52,15 @@ def _rgb(color: str) -> str:
 _ENVIRONMENT = Environment(
     loader=PackageLoader("analysis"), autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
 )
-_ENVIRONMENT.filters.update(number=_minus, p=_p, title=metric_title, counted=counted, visible=visible)
+_ENVIRONMENT.filters.update(number=_minus, p=_p, title=paper.metric_title, counted=counted, visible=visible)
 _ENVIRONMENT.globals.update(
-    steps=STEPS, full=FULL_SHADE, amber=_rgb(AMBER), violet=_rgb(VIOLET), blue=BLUE, grey=GREY, family=HOLM_FAMILY
+    steps=STEPS,
+    full=paper.FULL_SHADE,
+    amber=_rgb(paper.AMBER),
+    violet=_rgb(paper.VIOLET),
+    blue=paper.BLUE,
+    grey=paper.GREY,
+    family=paper.HOLM_FAMILY,
 )
 
 
@@ -91,7 +87,7 @@ def report_page(report: RationaleReport, drawn: Mapping[str, str]) -> str:
     return render(
         "report.html",
         report=report,
-        judged=judges_rationales(report.metrics),
+        judged=paper.judges_rationales(report.metrics),
         pictures=pictures,
         tables=report.tables(),
         comparisons=comparisons,

@@ -347,7 +347,7 @@ def evaluate(
     records, lengths, shown = [], [], []  # type: list[dict[str, Any]], list[tuple[int, Any]], list[dict[str, Any]]
     pictures, diagnostics = Pictures(names, n_layers), {}  # type: Pictures, dict[tuple[str, str], list[Any]]
     kinds: dict[str, set[tuple[int, bool]]] = {}  # method -> layers that it scores, and whether with a sign
-    official: dict[str, list[eraser.EraserScores]] = {name: [] for name in names} if settings.as_eraser else {}
+    official: dict[str, list[list[Any]]] = {name: [] for name in names} if settings.as_eraser else {}
     lines: dict[str, list[Any]] = {key: [] for key in layers}  # of files of rationales
     with tqdm(total=plan.n_windows, desc=f"scoring {settings.split}", unit="window", disable=not progress) as bar:
         try:

@@ -30,7 +30,7 @@ from adapler.errors import ArgumentError, DataError
 from adapler.options import counted
 from adapler.system import replacing
 from analysis import figures
-from analysis.figures.style import HOLM_FAMILY, higher_is_better, judges_rationales, metric_title, number
+from analysis.figures.paper import HOLM_FAMILY, higher_is_better, judges_rationales, metric_title, number
 from analysis.figures.tokens import OF_REMOVAL, DocumentScores
 from analysis.metrics.plausibility import metric_names
 from analysis.page import report_page, summary_tables

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.options import counted
-from analysis.figures.style import FULL_SHADE
+from analysis.figures.paper import FULL_SHADE
 from app.documents import Document
 from app.tracing import ADAPLER, SPECIAL, Trace
 

@@ -17,16 +17,8 @@ from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
 from adapler.system import replacing
-from analysis.figures.curves import (
-    agreement_figure,
-    correlation_figure,
-    correlation_layers,
-    faithfulness_figure,
-    faithfulness_layers,
-    lengths_figure,
-    precision_recall_figure,
-)
-from analysis.figures.style import STYLE, VENUES, select
+from analysis.figures import curves
+from analysis.figures.paper import STYLE, VENUES, select
 from analysis.figures.tokens import document_figure, heatmap_figure
 from analysis.figures.tradeoff import read_tradeoff, tradeoff_figure
 
@@ -52,11 +44,11 @@ FORMATS: dict[str, dict[str, Any]] = {  # and what is left out of the file: draw
     ".svg": {"Date": None},
 }
 _KINDS: dict[str, Callable[..., Figure]] = {
-    "agreement": agreement_figure,
-    "lengths": lengths_figure,
-    "precision_recall": precision_recall_figure,
-    "correlation": correlation_figure,
-    "faithfulness": faithfulness_figure,
+    "agreement": curves.agreement_figure,
+    "lengths": curves.lengths_figure,
+    "precision_recall": curves.precision_recall_figure,
+    "correlation": curves.correlation_figure,
+    "faithfulness": curves.faithfulness_figure,
     "document": document_figure,
     "heatmap": heatmap_figure,
 }
@@ -70,8 +62,8 @@ def kinds(report: RationaleReport, methods: Sequence[str] | str | None = None) -
         "agreement": bool(report.frame["method"].isin(chosen).any()),
         "lengths": len(documents) > 0 and bool(documents["lengths"].notna().any()),
         "precision_recall": any(np.isfinite(report.curves[name]).any() for name in chosen if name in report.curves),
-        "correlation": bool(correlation_layers(report, methods)),
-        "faithfulness": bool(faithfulness_layers(report, methods)),
+        "correlation": bool(curves.correlation_layers(report, methods)),
+        "faithfulness": bool(curves.faithfulness_layers(report, methods)),
         "document": any(example.scores for example in report.examples),
         "heatmap": any(example.scores for example in report.examples),
     }

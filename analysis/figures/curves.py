@@ -17,26 +17,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.figures.style import (
-    EDGE,
-    LOOKS,
-    PaperFigure,
-    chosen_layers,
-    fitted,
-    higher_is_better,
-    label,
-    layer_axis,
-    looks,
-    metric_title,
-    number,
-    select,
-    shared_legend,
-    short_numbers,
-    some_layers,
-    styled,
-    text_width,
-    venue,
-)
+from analysis.figures import paper
 from analysis.metrics.plausibility import RECALL_GRID
 
 if TYPE_CHECKING:
@@ -61,8 +42,8 @@ LONGEST_NAME = 30  # letters of a middle width
 
 def _lines(report: RationaleReport, methods: Names) -> Iterator[tuple[str, dict[str, Any]]]:
     """The methods to draw, each with the look of its line."""
-    for method, look in looks(select(report, methods)).items():
-        yield method, {**EDGE, "zorder": 3, **look, "label": label(report, method)}
+    for method, look in paper.looks(paper.select(report, methods)).items():
+        yield method, {**paper.EDGE, "zorder": 3, **look, "label": paper.label(report, method)}
 
 
 # By layer
@@ -80,7 +61,7 @@ def plot_metric(report: RationaleReport, metric: str, ax: Axes, *, methods: Name
     summary = report.summary()
     summary = summary[summary["metric"] == metric]
     level = _chance(report, metric)
-    chosen = select(report, methods)
+    chosen = paper.select(report, methods)
     at_input = [method for method in chosen if not report.is_layerwise(method)]
     positions = dict(zip(at_input, _input_positions(report.n_layers, len(at_input)), strict=True))
     for method, style in _lines(report, methods):
@@ -98,10 +79,10 @@ def plot_metric(report: RationaleReport, metric: str, ax: Axes, *, methods: Name
     if level is not None:
         ax.axhline(level, **CHANCE, label="Chance")
     ax.set_title(_axis_title(metric), loc="left")
-    layer_axis(ax, report.n_layers, at_input=list(positions.values()))
+    paper.layer_axis(ax, report.n_layers, at_input=list(positions.values()))
     if metric.startswith(("fpr", "tpr")):
         ax.set_ylim(0, None)
-    short_numbers(ax)
+    paper.short_numbers(ax)
 
 
 def plot_intervals(
@@ -139,13 +120,13 @@ def _chance(report: RationaleReport, metric: str) -> float | None:
 
 def _axis_title(metric: str) -> str:
     base, _, variant = metric.partition("_")
-    arrow = "↑" if higher_is_better(metric) else "↓"
+    arrow = "↑" if paper.higher_is_better(metric) else "↓"
     if base in RATES and variant in N_OF_LEVEL:
         return f"{RATES[base]}, {N_OF_LEVEL[variant]} {arrow}"
-    return f"{metric_title(metric)} {arrow}"
+    return f"{paper.metric_title(metric)} {arrow}"
 
 
-@styled
+@paper.styled
 def agreement_figure(
     report: RationaleReport,
     *,
@@ -164,12 +145,12 @@ def agreement_figure(
         if len(panels) < 2:  # agreement was not what the report is about
             panels = [*panels, *(metric for metric in report.metrics if metric not in panels)][: len(PANELS)]
     panels = [panels] if isinstance(panels, str) else list(panels)
-    n_methods = len(select(report, methods))
-    width = venue(style).text if len(panels) > 1 or n_methods > MANY else venue(style).column
+    n_methods = len(paper.select(report, methods))
+    width = paper.venue(style).text if len(panels) > 1 or n_methods > MANY else paper.venue(style).column
     roomy = width > 6 and report.n_layers <= 12 and n_methods <= 10
     columns = min(len(panels), 4 if roomy else 2)
     n_rows = -(-len(panels) // columns)
-    figure = PaperFigure(figsize=(width, 1.95 * n_rows + 0.35), layout="constrained")
+    figure = paper.PaperFigure(figsize=(width, 1.95 * n_rows + 0.35), layout="constrained")
     axes = figure.subplots(n_rows, columns, squeeze=False).ravel().tolist()
     while len(axes) > len(panels):
         axes.pop().remove()
@@ -178,7 +159,7 @@ def agreement_figure(
     rates = [ax for ax, metric in zip(axes, panels, strict=True) if metric.startswith(("fpr", "tpr"))]
     for ax in rates:  # one scale, so that the two can be compared by eye
         ax.set_ylim(0, max(other.get_ylim()[1] for other in rates))
-    shared_legend(figure, axes)
+    paper.shared_legend(figure, axes)
     return figure
 
 
@@ -192,25 +173,25 @@ def plot_lengths(report: RationaleReport, ax: Axes) -> None:
     full, mean = float(documents["tokens"].mean()), lengths.mean(0)
     layers = np.arange(lengths.shape[1])
     low, high = np.quantile(lengths, [0.25, 0.75], axis=0)
-    color, points = LOOKS["cp"]["color"], {"textcoords": "offset points"}  # type: Any, Any
+    color, points = paper.LOOKS["cp"]["color"], {"textcoords": "offset points"}  # type: Any, Any
     ax.axhline(full, **CHANCE)
     ax.annotate(f"input: {full:.0f}", (layers[-1], full), xytext=(0, 2), ha="right", va="bottom", **points)
     ax.fill_between(layers, low, high, color=color, alpha=0.15, linewidth=0)
-    ax.plot(layers, mean, color=color, marker="o", clip_on=False, zorder=3, **EDGE)
+    ax.plot(layers, mean, color=color, marker="o", clip_on=False, zorder=3, **paper.EDGE)
     for layer in layers[:: 1 if len(layers) <= 12 else 2]:
         above = mean[layer] < 0.88 * full  # else under its marker, out of the way of the input's line
         look: Any = {"xytext": (0, 4 if above else -4), "va": "bottom" if above else "top", "fontsize": NUMBER_SIZE}
         ax.annotate(f"{mean[layer]:.0f}", (layer, mean[layer]), ha="center", **points, **look)
     ax.set_ylim(0, full * 1.12)
     ax.set_ylabel("Tokens that enter the layer")
-    layer_axis(ax, report.n_layers)
+    paper.layer_axis(ax, report.n_layers)
     ax.set_xlim(left=min(-0.3, -0.045 * len(layers)))  # else the first number would cross the axis
 
 
-@styled
+@paper.styled
 def lengths_figure(report: RationaleReport, *, style: str = "acl") -> Figure:
     """Lengths by layer, for one column."""
-    figure = PaperFigure(figsize=(venue(style).column, 2.0), layout="constrained")
+    figure = paper.PaperFigure(figsize=(paper.venue(style).column, 2.0), layout="constrained")
     plot_lengths(report, figure.subplots())
     return figure
 
@@ -238,26 +219,26 @@ def plot_precision_recall(report: RationaleReport, layer: int, ax: Axes, *, meth
     ax.set(xlim=(0, 1), ylim=(0, None), xlabel="Recall")
     ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     ax.set_title(f"Layer {layer}", loc="left")
-    short_numbers(ax)
+    paper.short_numbers(ax)
 
 
-@styled
+@paper.styled
 def precision_recall_figure(
     report: RationaleReport, *, layers: Sequence[int] | int | None = None, methods: Names = None, style: str = "acl"
 ) -> Figure:
     """Precision-recall curves at the first, the middle and the last layer, or at `layers`."""
     if not report.curves:
         raise ArgumentError("figure 'precision_recall': the report has no precision-recall curves")
-    layers = chosen_layers(layers, some_layers(report.n_layers, 3), report.n_layers)
-    width = venue(style).text if len(layers) > 1 else venue(style).column
-    figure = PaperFigure(figsize=(width, 2.25), layout="constrained")
+    layers = paper.chosen_layers(layers, paper.some_layers(report.n_layers, 3), report.n_layers)
+    width = paper.venue(style).text if len(layers) > 1 else paper.venue(style).column
+    figure = paper.PaperFigure(figsize=(width, 2.25), layout="constrained")
     axes = figure.subplots(1, len(layers), squeeze=False)[0].tolist()
     for ax, layer in zip(axes, layers, strict=True):
         plot_precision_recall(report, layer, ax, methods=methods)
     top = max(ax.get_ylim()[1] for ax in axes)
     for ax in axes:
         ax.set(ylim=(0, min(top, 1.02)), ylabel="Precision" if ax is axes[0] else "")
-    shared_legend(figure, axes)
+    paper.shared_legend(figure, axes)
     return figure
 
 
@@ -274,7 +255,7 @@ def plot_faithfulness(report: RationaleReport, kind: str, layer: int, ax: Axes, 
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(bins, [str(share) for share in bins])
     ax.set_xlabel("Tokens, %")
-    short_numbers(ax)
+    paper.short_numbers(ax)
 
 
 def faithfulness_bins(report: RationaleReport, kind: str) -> tuple[int, ...]:
@@ -286,12 +267,13 @@ def faithfulness_bins(report: RationaleReport, kind: str) -> tuple[int, ...]:
 def faithfulness_layers(report: RationaleReport, methods: Names = None) -> tuple[int, ...]:
     """The layers that have a faithfulness curve; of methods with a meaning at the input alone, 0."""
     metrics = [f"{kind}_{share}" for kind in FAITHFULNESS for share in faithfulness_bins(report, kind)]
-    frame = report.frame[report.frame["metric"].isin(metrics) & report.frame["method"].isin(select(report, methods))]
+    frame = report.frame[report.frame["metric"].isin(metrics)]
+    frame = frame[frame["method"].isin(paper.select(report, methods))]
     layered = frame[frame["method"].map(report.is_layerwise).astype(bool)]
     return tuple(sorted(map(int, (layered if len(layered) else frame)["layer"].unique())))
 
 
-@styled
+@paper.styled
 def faithfulness_figure(
     report: RationaleReport, *, layers: Sequence[int] | int | None = None, methods: Names = None, style: str = "acl"
 ) -> Figure:
@@ -301,9 +283,9 @@ def faithfulness_figure(
     known = faithfulness_layers(report, methods)
     if not known:
         raise ArgumentError("figure 'faithfulness': the report has no comprehensiveness_1, sufficiency_1, ...")
-    layers = chosen_layers(layers, [known[i] for i in some_layers(len(known), 2)], report.n_layers)
-    n_rows = 1 if len(kinds) * len(layers) <= 4 and venue(style).text > 6 else len(layers)
-    figure = PaperFigure(figsize=(venue(style).text, 1.95 * n_rows + 0.35), layout="constrained")
+    layers = paper.chosen_layers(layers, [known[i] for i in paper.some_layers(len(known), 2)], report.n_layers)
+    n_rows = 1 if len(kinds) * len(layers) <= 4 and paper.venue(style).text > 6 else len(layers)
+    figure = paper.PaperFigure(figsize=(paper.venue(style).text, 1.95 * n_rows + 0.35), layout="constrained")
     grid = figure.subplots(n_rows, len(kinds) * len(layers) // n_rows, squeeze=False).ravel().tolist()
     for ax, (layer, kind) in zip(grid, [(layer, kind) for layer in layers for kind in kinds], strict=True):
         plot_faithfulness(report, kind, layer, ax, methods=methods)
@@ -313,7 +295,7 @@ def faithfulness_figure(
         limits = [ax.get_ylim() for ax in same]
         for ax in same:
             ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    shared_legend(figure, grid)
+    paper.shared_legend(figure, grid)
     return figure
 
 
@@ -340,7 +322,7 @@ def plot_correlation(report: RationaleReport, layer: int, ax: Axes, *, methods: 
         for row, column in np.argwhere(~np.isnan(shown)).tolist():
             rho = float(shown[row, column])
             color = "white" if abs(rho) > 0.65 else "black"
-            text = number(rho, 2).replace("-", "−")
+            text = paper.number(rho, 2).replace("-", "−")
             ax.text(column, row, text, ha="center", va="center", fontsize=6, color=color)
     ax.set_title(f"Layer {layer}", loc="left")
     return image
@@ -348,14 +330,14 @@ def plot_correlation(report: RationaleReport, layer: int, ax: Axes, *, methods: 
 
 def _axis_names(report: RationaleReport, methods: Sequence[str]) -> list[str]:
     """Names as they stand on both axes: whole ones can be wider than the figure."""
-    widest = LONGEST_NAME * text_width("n", NAME_SIZE)
-    return [fitted(label(report, method), widest, NAME_SIZE) for method in methods]
+    widest = LONGEST_NAME * paper.text_width("n", NAME_SIZE)
+    return [paper.fitted(paper.label(report, method), widest, NAME_SIZE) for method in methods]
 
 
 def _correlations(report: RationaleReport, layer: int, methods: Names) -> tuple[Any, list[str]]:
     if report.correlations is None:
         return None, []
-    chosen = [report.methods.index(method) for method in select(report, methods)]
+    chosen = [report.methods.index(method) for method in paper.select(report, methods)]
     matrix = report.correlations[layer][np.ix_(chosen, chosen)]
     others = np.where(np.eye(len(chosen), dtype=bool), np.nan, matrix)
     keep = np.flatnonzero(~np.isnan(others).all(axis=1))
@@ -367,7 +349,7 @@ def correlation_layers(report: RationaleReport, methods: Names = None) -> tuple[
     return tuple(layer for layer in range(report.n_layers) if _correlations(report, layer, methods)[1])
 
 
-@styled
+@paper.styled
 def correlation_figure(
     report: RationaleReport, *, layers: Sequence[int] | int | None = None, methods: Names = None, style: str = "acl"
 ) -> Figure:
@@ -378,12 +360,12 @@ def correlation_figure(
     known = correlation_layers(report, methods)
     if not known:
         raise ArgumentError("figure 'correlation': the report has no correlations of two of the methods")
-    layers = chosen_layers(layers, [known[i] for i in some_layers(len(known), 2)], report.n_layers)
+    layers = paper.chosen_layers(layers, [known[i] for i in paper.some_layers(len(known), 2)], report.n_layers)
     if missing := set(layers) - set(known):
         raise ArgumentError(f"figure 'correlation': no two of the methods have a correlation at layer {min(missing)}")
-    titles = _axis_names(report, select(report, methods))
-    names, count = max(text_width(title, NAME_SIZE) for title in titles) / 72, len(titles)  # names: inches
-    width = venue(style).text
+    titles = _axis_names(report, paper.select(report, methods))
+    names, count = max(paper.text_width(title, NAME_SIZE) for title in titles) / 72, len(titles)  # names: inches
+    width = paper.venue(style).text
     columns = len(layers)
     side = (width - 0.75 - columns * (names + 0.15)) / columns  # inches of a panel
     if columns > 1 and side < max(0.85, NAMED_CELL * count):
@@ -393,7 +375,7 @@ def correlation_figure(
         width = min(width, side + names + 0.95)
     n_rows = len(layers) // columns
     size = (width, n_rows * (side + 0.72 * names + 0.45))  # the names under the panels are at 45 degrees
-    figure = PaperFigure(figsize=size, layout="compressed")
+    figure = paper.PaperFigure(figsize=size, layout="compressed")
     axes = figure.subplots(n_rows, columns, squeeze=False).ravel().tolist()
     for ax, layer in zip(axes, layers, strict=True):
         image = plot_correlation(report, layer, ax, methods=methods)
@@ -401,5 +383,5 @@ def correlation_figure(
     bar.outline.set_visible(False)
     bar.set_label("Spearman's ρ")
     bar.ax.tick_params(length=0)
-    short_numbers(bar.ax)
+    paper.short_numbers(bar.ax)
     return figure

@@ -22,28 +22,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.figures.style import (
-    AMBER,
-    BLUE,
-    FAMILIES,
-    FULL_SHADE,
-    GREY,
-    STYLE,
-    VIOLET,
-    PaperFigure,
-    chosen_layers,
-    drawable,
-    fitted,
-    label,
-    layer_step,
-    literal,
-    select,
-    short_numbers,
-    some_layers,
-    styled,
-    text_width,
-    venue,
-)
+from analysis.figures import paper
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport
@@ -62,7 +41,7 @@ SHADE_ABOVE, SHADE_HEIGHT, SHADE_SIDE = 6.2, 8.0, 0.4  # a token's shade: from a
 UNDERLINE = 2.3  # of the rationale, below the base line
 DARKEST = 0.75  # opacity: black text stays readable on it
 FAINT = "0.35"  # what is not text of the document
-TEXT: dict[str, Any] = {"va": "baseline", "parse_math": False, "family": FAMILIES}
+TEXT: dict[str, Any] = {"va": "baseline", "parse_math": False, "family": paper.FAMILIES}
 DOTS = "…"
 
 # The palest shade is not white: white is for tokens that are not there
@@ -171,7 +150,7 @@ def present(document: DocumentScores, method: str) -> NDArray[np.bool_] | None:
 
 def shade(ratio: float) -> float:
     """0 for no score, 1 from FULL_SHADE times the uniform one on; a logarithm in between."""
-    return min(1.0, math.log1p(max(0.0, ratio)) / math.log1p(FULL_SHADE))
+    return min(1.0, math.log1p(max(0.0, ratio)) / math.log1p(paper.FULL_SHADE))
 
 
 def main_method(document: DocumentScores) -> str:
@@ -205,7 +184,7 @@ class Panel:
 
     def shown(self) -> tuple[int, ...]:
         n_layers = len(ratios(self.document, self.method))
-        return chosen_layers(self.layers, some_layers(n_layers, 6), n_layers)
+        return paper.chosen_layers(self.layers, paper.some_layers(n_layers, 6), n_layers)
 
 
 def passage(document: DocumentScores, *, width: float, n_lines: int, start: int | None = None) -> list[Placed]:
@@ -239,7 +218,7 @@ def _layout(document: DocumentScores, start: int, *, width: float, n_lines: int)
             continue
         size = min(width, _width(_text(document, token)))
         if not placed or words[token] != words[placed[-1].token]:  # a new word
-            x += text_width("n", TEXT_SIZE) * 0.5 if placed and x else 0.0
+            x += paper.text_width("n", TEXT_SIZE) * 0.5 if placed and x else 0.0
             same = range(token, int(np.flatnonzero(words == words[token])[-1]) + 1)
             whole = sum(_width(_text(document, piece)) for piece in same)
             if x and x + whole > width:
@@ -254,15 +233,19 @@ def _layout(document: DocumentScores, start: int, *, width: float, n_lines: int)
 
 
 def _width(text: str) -> float:
-    return text_width(text, TEXT_SIZE)
+    return paper.text_width(text, TEXT_SIZE)
 
 
 def _text(document: DocumentScores, token: int) -> str:
-    return drawable(token_text(document.tokens[token]))
+    return paper.drawable(token_text(document.tokens[token]))
 
 
 def _row_height(placed: Sequence[Placed]) -> float:
     return max(2, 1 + placed[-1].line) * LINE + ROW_GAP
+
+
+def _set_title(ax: Axes, title: str, width: float) -> None:
+    ax.set_title(paper.literal(paper.fitted(title, width, float(paper.STYLE["axes.titlesize"]))), loc="left")
 
 
 def _room(width: float) -> float:
@@ -270,7 +253,7 @@ def _room(width: float) -> float:
     return width - LABEL - _width(DOTS) - 2
 
 
-@styled
+@paper.styled
 def passages_figure(
     panels: Sequence[Panel],
     *,
@@ -281,7 +264,7 @@ def passages_figure(
     style: str = "acl",
 ) -> Figure:
     """Documents as text, layer by layer, one below the other; for the options see `plot_document`."""
-    width = venue(style).text
+    width = paper.venue(style).text
     options: dict[str, Any] = {"n_lines": n_lines, "start": start}
     heights = []  # points
     for panel in panels:
@@ -289,14 +272,14 @@ def passages_figure(
         heights.append(len(panel.shown()) * _row_height(placed) - 2)
     heights[-1] += LINE + ROW_GAP if key else 0
     total = sum(heights) + sum(TITLE for panel in panels if panel.title) + 6 * (len(panels) - 1)
-    figure = PaperFigure(figsize=(width, total / 72))
+    figure = paper.PaperFigure(figsize=(width, total / 72))
     top = total
     for index, (panel, height) in enumerate(zip(panels, heights, strict=True)):
         top -= TITLE if panel.title else 0
         ax = figure.add_axes((0, (top - height) / total, 1, height / total))
         plot_document(panel, ax, key=key and index == len(panels) - 1, unit=unit, **options)
         if panel.title:
-            ax.set_title(literal(fitted(panel.title, 72 * width, float(STYLE["axes.titlesize"]))), loc="left")
+            _set_title(ax, panel.title, 72 * width)
         top -= height + 6
     return figure
 
@@ -342,7 +325,7 @@ def plot_document(
         ax.text(x, y, text, **{"size": TEXT_SIZE, "color": FAINT, **TEXT, **look})
 
     def box(x: float, base: float, wide: float, ratio: float) -> None:
-        color = to_rgba(AMBER if ratio >= 0 else VIOLET, DARKEST * shade(abs(ratio)))
+        color = to_rgba(paper.AMBER if ratio >= 0 else paper.VIOLET, DARKEST * shade(abs(ratio)))
         boxes.append((Rectangle((x, base - SHADE_ABOVE), wide, SHADE_HEIGHT), color))
 
     top = 0.0
@@ -358,8 +341,8 @@ def plot_document(
         for index, one in enumerate(placed):
             x, y = LABEL + one.x, base + one.line * LINE
             gone = kept is not None and not kept[layer, one.token]
-            text = fitted(_text(document, one.token), one.width + 0.01, TEXT_SIZE)
-            write(x, y, text, color=GREY if gone else "black")
+            text = paper.fitted(_text(document, one.token), one.width + 0.01, TEXT_SIZE)
+            write(x, y, text, color=paper.GREY if gone else "black")
             after = placed[index + 1] if index + 1 < len(placed) else None
             if not gone:  # shades of one word's pieces meet and do not overlap
                 before, behind = (SHADE_SIDE * (not joined) for joined in glued[one.token : one.token + 2])
@@ -385,14 +368,14 @@ def plot_document(
             write(x + 11, base, said)
             x += 20 + _width(said)
         if kept is not None:
-            write(x, base, "dropped", color=GREY)
+            write(x, base, "dropped", color=paper.GREY)
             x += _width("dropped") + 9
         if document.rationale.any():
             write(x, base, "human rationale")
             lines.append([(x, base + UNDERLINE), (x + _width("human rationale"), base + UNDERLINE)])
     patches, colors = zip(*boxes, strict=True) if boxes else ((), ())
     ax.add_collection(PatchCollection(patches, facecolors=colors, linewidths=0, zorder=0), autolim=False)
-    ax.add_collection(LineCollection(lines, colors=BLUE, linewidths=1.0, zorder=2), autolim=False)
+    ax.add_collection(LineCollection(lines, colors=paper.BLUE, linewidths=1.0, zorder=2), autolim=False)
 
 
 # Heat map
@@ -408,8 +391,8 @@ def plot_heatmap(
     values = ratios(document, method)  # (L, n)
     if (there := present(document, method)) is not None:
         values = np.where(there, values, np.nan)
-    levels = np.sign(values) * np.log1p(np.minimum(np.abs(values), FULL_SHADE))
-    top = math.log1p(FULL_SHADE)
+    levels = np.sign(values) * np.log1p(np.minimum(np.abs(values), paper.FULL_SHADE))
+    top = math.log1p(paper.FULL_SHADE)
     look: dict[str, Any] = {"cmap": SIGNED, "vmin": -top} if signed else {"cmap": UNSIGNED, "vmin": 0}
     image = ax.imshow(levels, aspect="auto", vmax=top, interpolation="none", **look)
     ax.grid(False)
@@ -417,23 +400,23 @@ def plot_heatmap(
     ax.set_xlim(-0.5, len(document) - 0.5)
     n_layers = len(values)
     layerwise = n_layers > 1 if layerwise is None else layerwise
-    ticks = list(range(0, n_layers, layer_step(n_layers)))
+    ticks = list(range(0, n_layers, paper.layer_step(n_layers)))
     ax.set_yticks(ticks, [str(tick) for tick in ticks] if layerwise else ["in"])
     ax.tick_params(length=0)
     strip = 3.0 / (ax.get_window_extent().height * 72 / ax.figure.dpi)
     marks = [Rectangle((token - 0.5, 1.02), 1, strip) for token in np.flatnonzero(document.rationale)]
-    collection = PatchCollection(marks, facecolor=BLUE, linewidth=0, transform=ax.get_xaxis_transform(), clip_on=False)
-    ax.add_collection(collection, autolim=False)
+    look = {"facecolor": paper.BLUE, "linewidth": 0, "transform": ax.get_xaxis_transform(), "clip_on": False}
+    ax.add_collection(PatchCollection(marks, **look), autolim=False)
     return image
 
 
 def token_names(document: DocumentScores, size: float) -> list[str]:
     """The tokens as they stand along an axis, long ones such as web addresses shortened."""
-    widest = LONGEST_TOKEN * text_width("n", size)
-    return [fitted(_text(document, token), widest, size) for token in range(len(document))]
+    widest = LONGEST_TOKEN * paper.text_width("n", size)
+    return [paper.fitted(_text(document, token), widest, size) for token in range(len(document))]
 
 
-@styled
+@paper.styled
 def heatmaps_figure(
     document: DocumentScores,
     methods: Sequence[str],
@@ -446,27 +429,27 @@ def heatmaps_figure(
 
     Up to MOST_TOKENS tokens are written below the maps, of longer documents their positions.
     """
-    width, heights = venue(style).text, [max(2, min(8, len(document.scores[method]))) + 2.2 for method in methods]
+    width, heights = paper.venue(style).text, [max(2, min(8, len(document.scores[method]))) + 2.2 for method in methods]
     signed = any((document.scores[method] < 0).any() for method in methods)
     meaning = "Score / uniform score"
-    rows = max(0.11 * sum(heights), text_width(meaning, float(STYLE["axes.labelsize"])) / 72)  # inches
+    rows = max(0.11 * sum(heights), paper.text_width(meaning, float(paper.STYLE["axes.labelsize"])) / 72)  # inches
     names = token_names(document, TEXT_SIZE) if len(document) <= MOST_TOKENS else []
     longest = max(map(_width, names), default=0.0) / 72
     turned = bool(names) and longest + 2 / 72 > (width - SIDE) / len(names)  # too long to stand side by side
-    figure = PaperFigure(figsize=(width, rows + 0.45 + longest * turned), layout="constrained")
+    figure = paper.PaperFigure(figsize=(width, rows + 0.45 + longest * turned), layout="constrained")
     axes = figure.subplots(len(methods), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0].tolist()
     for ax, method in zip(axes, methods, strict=True):
         image = plot_heatmap(document, method, ax, signed=signed, layerwise=layerwise.get(method))
         ax.set_title(titles.get(method, method), loc="left", pad=6)
     if names:
-        look: dict[str, Any] = {"size": TEXT_SIZE, "family": FAMILIES, "parse_math": False}
+        look: dict[str, Any] = {"size": TEXT_SIZE, "family": paper.FAMILIES, "parse_math": False}
         axes[-1].set_xticks(range(len(names)), names, rotation=90 * turned, **look)
     else:
         axes[-1].set_xlabel("Token")
     figure.supylabel("Layer", fontsize=8)
     bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, aspect=30)
-    ticks = [-FULL_SHADE, -2, 0, 2, FULL_SHADE] if signed else [0, 1, 2, 4, FULL_SHADE]
-    shown = [f"{'≥' if tick == FULL_SHADE else '≤' if tick == -FULL_SHADE else ''}{tick}" for tick in ticks]
+    ticks = [-paper.FULL_SHADE, -2, 0, 2, paper.FULL_SHADE] if signed else [0, 1, 2, 4, paper.FULL_SHADE]
+    shown = [f"{'≥' if tick == paper.FULL_SHADE else '≤' if tick == -paper.FULL_SHADE else ''}{tick}" for tick in ticks]
     bar.set_ticks([math.copysign(math.log1p(abs(t)), t) for t in ticks], labels=[t.replace("-", "−") for t in shown])
     bar.set_label(meaning)
     bar.outline.set_visible(False)
@@ -480,13 +463,13 @@ def heatmap_figure(
     """Scores of an example by layer and token, a panel a method that it has scores of (default: up to four, the
     paper's first)."""
     document = report.examples[example]
-    names = [name for name in (select(report, methods) if methods else document.scores) if name in document.scores]
+    names = [name for name in paper.select(report, methods) if name in document.scores]
     if not methods:
         order = [*OF_REMOVAL, "saliency", "attention", "rollout", *names]
         names = sorted((name for name in names if name != "random"), key=order.index)[:4]
     if not names:
         raise ArgumentError(f"document {document.id}: has no scores of {', '.join(methods or ['any method'])}")
-    titles = {name: label(report, name) for name in names}
+    titles = {name: paper.label(report, name) for name in names}
     layerwise = {name: report.is_layerwise(name) for name in names}
     return heatmaps_figure(document, names, titles=titles, layerwise=layerwise, style=style)
 
@@ -510,8 +493,8 @@ def plot_bars(document: DocumentScores, method: str, layer: int, ax: Axes, *, le
     if (there := present(document, method)) is not None and document.retention is not None:
         kept, gone = document.retention[layer], np.flatnonzero(~there[layer])
         if gone.size:
-            ax.plot(gone, 0.0 * gone, "x", color=GREY, markersize=3, markeredgewidth=0.7, clip_on=False)
-    colors = np.where(scores < 0, VIOLET, AMBER)
+            ax.plot(gone, 0.0 * gone, "x", color=paper.GREY, markersize=3, markeredgewidth=0.7, clip_on=False)
+    colors = np.where(scores < 0, paper.VIOLET, paper.AMBER)
     ax.bar(position, scores, width=0.75, color=np.where(kept, colors, "none"), edgecolor=colors, linewidth=0.6)
     highest = max((level.value for level in levels), default=0.0)
     for level in levels:
@@ -524,26 +507,26 @@ def plot_bars(document: DocumentScores, method: str, layer: int, ax: Axes, *, le
     ax.set_xlim(-0.6, len(document) - 0.4)
     ax.grid(False, axis="x")
     ax.tick_params(axis="x", length=0)
-    short_numbers(ax)
+    paper.short_numbers(ax)
 
 
-@styled
+@paper.styled
 def bars_figure(
     document: DocumentScores, panels: Sequence[tuple[str, str, int, Sequence[Level]]], *, style: str = "acl"
 ) -> Figure:
     """Panels of bars below each other; a panel is (title, method, row of its scores, levels)."""
-    size, n = float(STYLE["axes.titlesize"]), len(document)
-    names = token_names(document, float(STYLE["xtick.labelsize"]))
-    longest = max(text_width(title, size) for title, *_ in panels) / 72
+    size, n = float(paper.STYLE["axes.titlesize"]), len(document)
+    names = token_names(document, float(paper.STYLE["xtick.labelsize"]))
+    longest = max(paper.text_width(title, size) for title, *_ in panels) / 72
     beside = 0.45 + max((_width(level.name) for *_, levels in panels for level in levels), default=0.0) / 72
-    width = min(venue(style).text, max(venue(style).column, 0.24 * n + 0.7, longest + beside))
-    deep = math.sin(math.radians(60)) * max(text_width(name, 7.5) for name in names) / 72
-    figure = PaperFigure(figsize=(width, 1.0 * len(panels) + 0.25 + deep), layout="constrained")
+    width = min(paper.venue(style).text, max(paper.venue(style).column, 0.24 * n + 0.7, longest + beside))
+    deep = math.sin(math.radians(60)) * max(paper.text_width(name, 7.5) for name in names) / 72
+    figure = paper.PaperFigure(figsize=(width, 1.0 * len(panels) + 0.25 + deep), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0].tolist()
     for ax, (title, method, row, levels) in zip(axes, panels, strict=True):
         plot_bars(document, method, row, ax, levels=levels)
-        ax.set_title(literal(fitted(title, 72 * (width - beside), size)), loc="left")
-    axes[-1].set_xticks(range(n), list(map(literal, names)), rotation=60, ha="right", rotation_mode="anchor")
+        _set_title(ax, title, 72 * (width - beside))
+    axes[-1].set_xticks(range(n), list(map(paper.literal, names)), rotation=60, ha="right", rotation_mode="anchor")
     for token in np.flatnonzero(document.rationale):
-        axes[-1].get_xticklabels()[token].set(color=BLUE, fontweight="bold")
+        axes[-1].get_xticklabels()[token].set(color=paper.BLUE, fontweight="bold")
     return figure

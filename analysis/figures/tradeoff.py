@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adapler.errors import DataError
-from analysis.figures.style import PaperFigure, literal, room_for_legend, styled, venue
+from analysis.figures.paper import PaperFigure, literal, room_for_legend, styled, venue
 
 COLUMNS = ["mode", "split", "metric", "accuracy", "speedup", "reference"]
 SCORES = {"accuracy": "Accuracy", "f1": "F1"}

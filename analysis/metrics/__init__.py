@@ -5,28 +5,7 @@ plausibility   agreement with a human rationale: ranking, selection at 1/n, k be
 faithfulness   comprehensiveness, sufficiency, AOPC and its limits, soft metrics, leave-one-out
 """
 
-from analysis.metrics.faithfulness import FaithfulnessSettings
-from analysis.metrics.plausibility import (
-    METRICS,
-    Metric,
-    Unit,
-    average_precision,
-    compute,
-    get_metric,
-    metric_names,
-    precision_at_recall,
-    roc_auc,
-)
+from analysis.metrics import faithfulness, plausibility
+from analysis.metrics.plausibility import METRICS
 
-__all__ = [
-    "METRICS",
-    "FaithfulnessSettings",
-    "Metric",
-    "Unit",
-    "average_precision",
-    "compute",
-    "get_metric",
-    "metric_names",
-    "precision_at_recall",
-    "roc_auc",
-]
+__all__ = ["METRICS", "faithfulness", "plausibility"]

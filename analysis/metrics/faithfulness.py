@@ -26,17 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau
 
 from adapler.errors import ArgumentError
-from analysis.metrics.plausibility import (
-    AT_DENSITY,
-    BY_CHANCE,
-    DENSITY,
-    LEAVE_ONE_OUT,
-    METRICS,
-    PERCENT,
-    Metric,
-    as_scores,
-    density_size,
-)
+from analysis.metrics import plausibility as pl
+from analysis.metrics.plausibility import METRICS, Metric
 
 BINS = (1, 5, 10, 20, 50)
 VARIANTS = ("delete", "mask")
@@ -163,7 +154,7 @@ def loo_kendall(drops: ArrayLike, scores: ArrayLike) -> float:
     >>> loo_kendall([0.1, 0.2, 0.3], [1, 2, 3])
     1.0
     """
-    first, second = as_scores(drops), as_scores(scores)
+    first, second = pl.as_scores(drops), pl.as_scores(scores)
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
     return float(kendalltau(first, second).statistic)
@@ -199,7 +190,7 @@ class FaithfulnessSettings:
     @property
     def names(self) -> tuple[str, ...]:
         """The metrics that `faithfulness_rows` computes, in its order."""
-        marks = (*map(str, self.bins), AT_DENSITY)
+        marks = (*map(str, self.bins), pl.AT_DENSITY)
         each = [f"{kind}_{mark}" for kind in ("comprehensiveness", "sufficiency") for mark in marks]
         return (*each, "aopc_comprehensiveness", "aopc_sufficiency")
 
@@ -278,7 +269,7 @@ def best_sets(
     ranking = np.argsort(np.lexsort((order, -scores)))  # 0: the best
     usable = int((scores > 0).sum()) if settings.positive_only else n
     sizes = bin_sizes(n, settings, usable=usable)
-    sizes.append(None if settings.density is None else min(usable, density_size(settings.density, n)))
+    sizes.append(None if settings.density is None else min(usable, pl.density_size(settings.density, n)))
     return [ranking < size if size else None for size in sizes]
 
 
@@ -357,7 +348,7 @@ def soft_rows(
 
 def keep_chances(scores: ArrayLike) -> NDArray[np.float64]:
     """(n_c,) q of each token: the scores moved to 0..1."""
-    values = as_scores(scores)
+    values = pl.as_scores(scores)
     spread = np.ptp(values)
     return np.full(len(values), 0.5) if spread == 0 else np.asarray((values - values.min()) / spread)
 
@@ -418,20 +409,20 @@ def _in_blocks(drops: Drops, n: int, sizes: Sequence[int], sign: int) -> float:
 
 def _perturbed(kind: str, short: str, up: bool, source: Callable[..., Any]) -> list[Metric]:
     """Comprehensiveness or sufficiency at every percentage, at the density, and their mean."""
-    each = [(str(percent), f"{short} {percent} %", PERCENT) for percent in BINS]
+    each = [(str(percent), f"{short} {percent} %", pl.PERCENT) for percent in BINS]
     rows = [Metric(f"{kind}_{mark}", title, "faithfulness", up, level, source)
-            for mark, title, level in (*each, (AT_DENSITY, f"{short}@density", DENSITY))]  # fmt: skip
-    return [*rows, Metric(f"aopc_{kind}", f"{short} AOPC", "faithfulness", up, PERCENT, aopc)]
+            for mark, title, level in (*each, (pl.AT_DENSITY, f"{short}@density", pl.DENSITY))]  # fmt: skip
+    return [*rows, Metric(f"aopc_{kind}", f"{short} AOPC", "faithfulness", up, pl.PERCENT, aopc)]
 
 
 # fmt: off
 METRICS |= {metric.name: metric for metric in (
     *_perturbed("comprehensiveness", "Comp.", True, comprehensiveness),
     *_perturbed("sufficiency", "Suff.", False, sufficiency),
-    Metric("loo_kendall", "LOO tau", "faithfulness", True, LEAVE_ONE_OUT, loo_kendall),
-    Metric("soft_comprehensiveness", "Soft comp.", "soft", True, BY_CHANCE, soft_comprehensiveness),
-    Metric("soft_sufficiency", "Soft suff.", "soft", True, BY_CHANCE, soft_sufficiency),
-    Metric("naopc_comprehensiveness", "Comp. NAOPC", "normalised", True, PERCENT, normalised_aopc),
-    Metric("naopc_sufficiency", "Suff. NAOPC", "normalised", False, PERCENT, normalised_aopc),
+    Metric("loo_kendall", "LOO tau", "faithfulness", True, pl.LEAVE_ONE_OUT, loo_kendall),
+    Metric("soft_comprehensiveness", "Soft comp.", "soft", True, pl.BY_CHANCE, soft_comprehensiveness),
+    Metric("soft_sufficiency", "Soft suff.", "soft", True, pl.BY_CHANCE, soft_sufficiency),
+    Metric("naopc_comprehensiveness", "Comp. NAOPC", "normalised", True, pl.PERCENT, normalised_aopc),
+    Metric("naopc_sufficiency", "Suff. NAOPC", "normalised", False, pl.PERCENT, normalised_aopc),
 )}
 # fmt: on

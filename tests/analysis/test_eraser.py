@@ -16,7 +16,14 @@ from scipy.stats import entropy
 from adapler.eraser import EraserCorpus, EraserExample, read_corpus
 from adapler.errors import ArgumentError, DataError
 from analysis import rationale_eval
-from analysis.eraser import EraserScores, classification_scores, rationale_line, read_given, write_lines
+from analysis.eraser import (
+    classification_scores,
+    instance_of,
+    official_scores,
+    rationale_line,
+    read_given,
+    write_lines,
+)
 from tests.analysis.test_evaluate import value
 
 ONE = EraserExample("one", ("a", "b", "c", "d"), "POS", ((1, 3),))
@@ -151,10 +158,8 @@ class TestScorer:
     """The official scorer's numbers, worked out by hand."""
 
     def scores(self, *documents: tuple[Any, Any], **options: Any) -> dict[str, Any]:
-        official = EraserScores()
-        for number, (truth, predicted) in enumerate(documents):
-            official.add(str(number), 10, truth=truth, predicted=predicted)
-        return official.scores(**options)
+        rows = [instance_of(10, truth=truth, predicted=predicted) for truth, predicted in documents]
+        return official_scores(rows, **options)
 
     def test_spans_that_touch_are_two(self) -> None:
         """[0, 4) is annotated. Its halves overlap it by a half each, so both are right at IOU .5, none is the exact
@@ -192,15 +197,16 @@ class TestScorer:
         assert found["token_prf"]["instance_macro"]["f1"] == 0.5, "the third has neither side and does not count"
 
     def test_soft_scores(self) -> None:
-        official = EraserScores()
-        official.add("a", 4, truth=[(0, 2)], scores=np.array([3.0, 1.0, 2.0, 0.0]))
-        official.add("b", 2, truth=[], scores=np.array([1.0, 2.0]))
-        official.add("c", 2, truth=[(0, 1)], predicted=None)
-        found = official.scores()["token_soft_metrics"]
+        rows = [
+            instance_of(4, truth=[(0, 2)], scores=np.array([3.0, 1.0, 2.0, 0.0])),
+            instance_of(2, truth=[], scores=np.array([1.0, 2.0])),
+            instance_of(2, truth=[(0, 1)], predicted=None),
+        ]
+        found = official_scores(rows)["token_soft_metrics"]
         # recall, precision: (0, 1) (.5, 1) (.5, .5) (1, 2/3) -> .5 + .5 (1/2 + 2/3) / 2; "b" is .5 by definition
         assert found["auprc"] == pytest.approx((0.5 + 0.25 * (0.5 + 2 / 3) + 0.5) / 2)
         assert found["average_precision"] == pytest.approx((1 + 2 / 3) / 2) and found["roc_auc_score"] == 0.75
-        assert "iou_scores" not in official.scores(), "nobody has a hard rationale"
+        assert "iou_scores" not in official_scores(rows), "nobody has a hard rationale"
 
     def test_a_file_s_own_classifications(self) -> None:
         def answers(label: str, whole: float, without: float, only: float) -> dict[str, Any]:

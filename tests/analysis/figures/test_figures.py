@@ -19,8 +19,8 @@ from PIL import Image
 from adapler.errors import ArgumentError, DataError
 from analysis import figures
 from analysis.figures import __main__ as command
-from analysis.figures import style
-from analysis.figures.style import fitted, text_width
+from analysis.figures import paper
+from analysis.figures.paper import fitted, text_width
 from analysis.metrics.plausibility import RECALL_GRID
 from analysis.report import RationaleReport
 from tests.analysis.sample_report import FAITHFUL, METHODS, METRICS, full_report, make_report, report_of
@@ -87,10 +87,10 @@ def test_a_text_is_cut_to_a_width_and_keeps_both_ends() -> None:
 
 
 def test_every_method_looks_different() -> None:
-    names = [*style.LOOKS, "lime(n_samples=8)", "globenc", "deeplift", *(f"method_{i}" for i in range(12))]
-    grey = {(look["marker"], str(look["linestyle"])) for look in style.looks(names).values()}
+    names = [*paper.LOOKS, "lime(n_samples=8)", "globenc", "deeplift", *(f"method_{i}" for i in range(12))]
+    grey = {(look["marker"], str(look["linestyle"])) for look in paper.looks(names).values()}
     assert len(grey) == len(names), "two methods look the same in grey print"
-    assert style.looks(["integrated_gradients(n_steps=20)"]).popitem()[1] == style.LOOKS["integrated_gradients"]
+    assert paper.looks(["integrated_gradients(n_steps=20)"]).popitem()[1] == paper.LOOKS["integrated_gradients"]
 
 
 def test_characters_without_a_glyph_and_formulas_are_harmless(report: RationaleReport) -> None:

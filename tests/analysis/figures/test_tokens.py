@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
 from analysis.figures import STYLE, tokens
-from analysis.figures.style import AMBER, BLUE, FULL_SHADE, GREY, VIOLET
+from analysis.figures.paper import AMBER, BLUE, FULL_SHADE, GREY, VIOLET
 from analysis.figures.tokens import (
     DARKEST,
     DocumentScores,
