@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import curve_table, evaluation_table
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.system import replacing
+from adapler.training.config import CardConfig
 from adapler.training.records import CARD, RECORD, model_checksum, read_json
 
 TEMPLATE = """---
@@ -48,9 +50,8 @@ It needs the package `adapler`. For many rows: `adapler predict --model FOLDER -
 """
 
 
-def write_card(settings: Any) -> tuple[Path, tuple[str, ...]]:
-    """The command `adapler card`: write README.md into the model's folder; gives its path, and what is missing or was
-    left out, a line each."""
+def run_card(settings: CardConfig) -> None:
+    """The command `adapler card`: write README.md into the model's folder, and print what is missing or left out."""
     folder, notes = Path(settings.model), list[str]()
     if not folder.is_dir():
         raise ArgumentError(f"--model: {folder} is not a folder; the card is written into the model's own")
@@ -61,7 +62,9 @@ def write_card(settings: Any) -> tuple[Path, tuple[str, ...]]:
     card = model_card(folder, notes=notes, **options)
     with replacing(path) as partial:
         partial.write_text(str(card), encoding="utf-8")
-    return path, tuple(notes)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{path}; read it, and say under Limits what the model is not for")
 
 
 def model_card(

@@ -17,52 +17,13 @@ from adapler import __version__
 from adapler.options import CommandParser, load_plugins, parse, read_recipe, user_errors
 from adapler.system import is_main
 
-
-def export(config: Any) -> None:
-    """Export a model with its backbone in float16, or as ONNX graphs."""
-    from adapler import AdapLeRForSequenceClassification
-    from adapler.export import INDEX, export, scale_eta
-    from adapler.onnx import DESCRIPTION
-    from adapler.system import check_output_folder
-    from adapler.text import load_tokenizer
-
-    check_output_folder(config.output, former=(DESCRIPTION if config.onnx else INDEX,))  # which it replaces
-    model = AdapLeRForSequenceClassification.from_pretrained(config.model)
-    tokenizer, record = load_tokenizer(config.model, words=False), config.model / "run.json"
-    scale = config.threshold_scale
-    if scale != 1:
-        scale_eta(model, scale)
-    if not config.onnx:
-        size = export(model, config.output, tokenizer=tokenizer, record=record, threshold_scale=scale)
-        print(f"{config.output}: {size / 1e6:.1f} MB")
-        return
-    from adapler.onnx import export_onnx
-
-    options: dict[str, Any] = {"int8": config.int8, "record": record, "threshold_scale": scale}
-    written = export_onnx(model, config.output, tokenizer=tokenizer, **options)
-    kind = "int8, from float32, nothing dropped" if config.int8 else "float32, from PyTorch"
-    for name, (size, difference) in written.items():
-        print(f"{config.output / name}: {size / 1e6:.1f} MB; logits differ by at most {difference:.1g} ({kind})")
-
-
-def card(config: Any) -> None:
-    """Write a model card, README.md, from a model's records and evaluations."""
-    from adapler.card import write_card
-
-    path, notes = write_card(config)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(f"{path}; read it, and say under Limits what the model is not for")
-
-
 _RUN = "--task sst2 --model google-bert/bert-base-uncased --output runs/sst2"
 _TRAIN = "--task sst2 --finetuned runs/sst2/finetuned --targets runs/sst2/targets --output runs/sst2/one"
 _TARGETS = "--task sst2 --finetuned runs/sst2/finetuned --output runs/sst2/targets"
 _SPEED_UP = "MODEL --task sst2 --target-speedup 4 --output runs/fast"
 _EVALUATE = "--model runs/sst2/phi-0.0002 --task sst2 --split test --threshold-scale 0.5 1 1.5"
-_EXPORT = "--model runs/movies/post-hoc --output checkpoints/movies"
 _CARD = "--model runs/sst2/phi-0.0002 --license apache-2.0 --language en"
-# What a command does, its function, its options class in `adapler.training.config`, and its words in an example.
+# What a command does, its function, its options class (None: it reads its words itself), and its words in an example.
 COMMANDS = {
     "run": ("Run the whole pipeline: fine-tune, compute targets, train, evaluate", "pipeline.run", "RunConfig", _RUN),
     "finetune": ("Fine-tune the plain classifier", "pipeline.run_finetune", "FinetuneConfig", _RUN),
@@ -76,10 +37,16 @@ COMMANDS = {
         "CalibrateConfig",
         "--model runs/sst2/phi-0.0002 --task sst2",
     ),
-    "export": ("Export a model with its backbone in float16, or as ONNX graphs", "", "ExportConfig", _EXPORT),
-    "card": ("Write a model card from a model's records and evaluations", "", "CardConfig", _CARD),
+    "export": (
+        "Export a model with its backbone in float16, or as ONNX graphs",
+        "export.run_export",
+        "ExportConfig",
+        "--model runs/movies/post-hoc --output checkpoints/movies",
+    ),
+    "card": ("Write a model card from a model's records and evaluations", "card.run_card", "CardConfig", _CARD),
+    "predict": ("Classify texts", "predict.predict_file", "PredictOptions", ""),
+    "data": ("Download and describe data", "data.data_command", None, ""),
 }
-OTHERS = {"predict": "Classify texts", "data": "Download and describe data"}
 ALIASES = {"saliency": "targets"}
 SHARED = ("finetune", "train", "run", "speed-up")  # done by several processes together; the others by one of them
 
@@ -95,7 +62,7 @@ def options_of(name: str, words: Sequence[str]) -> Any:
         example = f"adapler predict {EXAMPLE}"
         return parse(PredictOptions, words, prog="adapler predict", example=example, positional="text")
     _, _, options, example = COMMANDS[name]
-    cls, presets, known = getattr(config, options), {}, set()
+    cls, presets, known = getattr(config, str(options)), {}, set()
     if name in ("run", "train", "targets"):
         first = CommandParser(add_help=False, allow_abbrev=False)  # the policy decides which options there are
         first.add_argument("--config")
@@ -121,35 +88,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if name in ("-h", "--help"):
         print("usage: adapler COMMAND ...\n\nTrain and use classifiers that drop tokens.\n\ncommands:")
-        for each, command in {**COMMANDS, **OTHERS}.items():
-            print(f"  {each:<10} {command if each in OTHERS else command[0]}.")
+        for each, (does, *_) in COMMANDS.items():
+            print(f"  {each:<10} {does}.")
         print("\nadapler COMMAND --help shows the options of a command.")
         return 0
-    if name not in COMMANDS and name not in OTHERS:
-        print(f"error: {name!r} is not one of {', '.join([*COMMANDS, *OTHERS])}", file=sys.stderr)
+    if name not in COMMANDS:
+        print(f"error: {name!r} is not one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     if name not in SHARED and not is_main():
         return 0
     load_plugins()  # first, so that a misspelt module is reported before a name is looked up
-    options: Any = None if name == "data" else options_of(name, words[1:])
+    _, path, reads, _ = COMMANDS[name]
+    options: Any = words[1:] if reads is None else options_of(name, words[1:])
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # loading weights takes less than a second
-    if name == "data":
-        from adapler.data import data_command
-
-        data_command(words[1:])
-    elif name == "predict":
-        from adapler.predict import predict_file
-
-        predict_file(options)
-    elif name in ("export", "card"):
-        (export if name == "export" else card)(options)
-    else:
-        module, _, function = COMMANDS[name][1].partition(".")
-        home = "adapler" if module == "evaluation" else "adapler.training"
-        getattr(import_module(f"{home}.{module}"), function)(options)
+    module, _, function = path.partition(".")
+    home = "adapler.training" if module == "pipeline" else "adapler"
+    getattr(import_module(f"{home}.{module}"), function)(options)
     return 0
 
 

@@ -109,12 +109,6 @@ class PackedRow:
     presence: Tensor | None = None
     _found: dict[tuple[int, ...], Tensor] = field(default_factory=dict, init=False, repr=False)
 
-    @classmethod
-    def of_one_text(cls, states: Tensor) -> PackedRow:
-        """The row of a single text with all of its tokens, whose states are (T, D)."""
-        place = torch.arange(len(states), device=states.device)
-        return cls(Segments(torch.full_like(place[:1], states.shape[0])), place)
-
     def select(self, kept: Tensor, segments: Segments) -> PackedRow:
         """The row of the tokens at `kept`, (n,) long, which lie in `segments`; it knows the same neighbours."""
         presence = None if self.presence is None else self.presence.index_select(0, kept)
@@ -286,9 +280,8 @@ class ContextualPredictor(Predictor):
         for parameter in (self.dense.bias, self.mean.weight, self.near.weight, self.score.weight, self.score.bias):
             init.zeros_(parameter)
 
-    def forward(self, hidden: Tensor, row: PackedRow | None = None) -> Tensor:
-        """Scores before the softmax: (T, D) -> (T,). Without a row the states are those of one whole text."""
-        row = PackedRow.of_one_text(hidden) if row is None else row
+    def forward(self, hidden: Tensor, row: PackedRow) -> Tensor:
+        """Scores before the softmax: (T, D) -> (T,)."""
         units, whole = self._read(hidden, row)  # (T, H), (B, H)
         # Where there is no neighbour, the index is that of a row of zeros.
         around = pad(row.weighted(units), (0, 0, 0, 1))  # (T + 1, H)

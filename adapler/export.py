@@ -11,12 +11,31 @@ from safetensors.torch import save_file
 
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.modeling import ETA_MAX, ETA_MIN, AdapLeRForSequenceClassification
-from adapler.options import is_number
-from adapler.system import replacing
-from adapler.text import RUN, read_run
+from adapler.system import check_output_folder, replacing
+from adapler.text import RUN, load_tokenizer, record_of_copy
+from adapler.training.config import ExportConfig
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 INDEX = "model.safetensors.index.json"
+
+
+def run_export(config: ExportConfig) -> None:
+    """The command `adapler export`."""
+    check_output_folder(config.output, former=("adapler.json" if config.onnx else INDEX,))  # which it replaces
+    model = AdapLeRForSequenceClassification.from_pretrained(config.model)
+    how: dict[str, Any] = {"tokenizer": load_tokenizer(config.model, words=False), "record": config.model / RUN}
+    how["threshold_scale"] = config.threshold_scale
+    if config.threshold_scale != 1:
+        scale_eta(model, config.threshold_scale)
+    if not config.onnx:
+        size = export(model, config.output, **how)
+        print(f"{config.output}: {size / 1e6:.1f} MB")
+        return
+    from adapler.onnx import export_onnx
+
+    kind = "int8, from float32, nothing dropped" if config.int8 else "float32, from PyTorch"
+    for name, (size, difference) in export_onnx(model, config.output, int8=config.int8, **how).items():
+        print(f"{config.output / name}: {size / 1e6:.1f} MB; logits differ by at most {difference:.1g} ({kind})")
 
 
 def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
@@ -30,20 +49,6 @@ def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
             made = f"--threshold-scale: {scale:g} makes an eta {outside[0]:.3g}"
             raise ArgumentError(f"{made}, which is not in [{ETA_MIN:g}, {ETA_MAX:g}]")
         adapler.eta.copy_(scaled)
-
-
-def record_of_copy(record: Path, *, threshold_scale: float) -> str | None:
-    """The text of a run.json for a copy of its model whose eta was multiplied by a scale, by earlier ones as well; None
-    where there is no such file, CheckpointError for a damaged one."""
-    if not record.is_file():
-        return None
-    _, content = read_run(record.parent)
-    before = content.get("threshold_scale", 1.0)
-    if not is_number(before) or before <= 0:
-        raise CheckpointError(f"{record}: 'threshold_scale' must be a number above 0, found {repr(before)[:80]}")
-    if threshold_scale == 1:
-        return record.read_text(encoding="utf-8")
-    return json.dumps({**content, "threshold_scale": before * threshold_scale}, indent=2, ensure_ascii=False) + "\n"
 
 
 def export(

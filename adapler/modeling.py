@@ -30,7 +30,6 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from adapler.backbones.families import (
     Family,
-    check_config,
     check_task,
     family_of,
     max_positions,
@@ -230,7 +229,7 @@ def load_classifier(
     elif wanted is not None and config.num_labels != wanted:
         config.num_labels = wanted
     setattr(config, family.attention_dropout, 0.0)
-    load, checks = AutoModelForSequenceClassification.from_pretrained, (check_config, check_task)
+    load, checks = AutoModelForSequenceClassification.from_pretrained, (family.check, check_task)
     encoder = None if fine_tuned else family
     return _load(load, name_or_path, hub=hub, checks=checks, encoder=encoder, config=config)[0]
 
@@ -370,7 +369,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             for module in backbone.modules():  # transformers draws weights of modules that it has not made itself
                 cast(Any, module)._is_hf_initialized = True
             config.backbone_config = backbone.config  # one object: what is changed of the backbone is saved with it
-        check_config(config.backbone_config)
+        family_of(config.backbone_config).check(config.backbone_config)
         check_task(config)
         config.id2label, config.label2id = config.id2label, config.label2id  # which the backbone's follow
         check_task(config.backbone_config)

@@ -29,8 +29,8 @@ from adapler.backbones.attention import Segments
 from adapler.backbones.families import first_position, label_names, max_positions, view
 from adapler.contribution import MASKED, PackedRow, members, retention, threshold
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.export import record_of_copy
 from adapler.system import replacing
+from adapler.text import record_of_copy
 
 ATTENTION = "adapler_onnx"
 # torch.export wants an upper bound of every size that depends on the data. No batch comes near this one.

@@ -411,6 +411,20 @@ def read_run(name_or_path: str | Path, **hub: Any) -> tuple[Path | None, dict[st
         raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
 
 
+def record_of_copy(record: Path, *, threshold_scale: float) -> str | None:
+    """The text of a run.json for a copy of its model whose eta was multiplied by a scale, by earlier ones as well; None
+    where there is no such file, CheckpointError for a damaged one."""
+    if not record.is_file():
+        return None
+    _, content = read_run(record.parent)
+    before = content.get("threshold_scale", 1.0)
+    if not is_number(before) or before <= 0:
+        raise CheckpointError(f"{record}: 'threshold_scale' must be a number above 0, found {repr(before)[:80]}")
+    if threshold_scale == 1:
+        return record.read_text(encoding="utf-8")
+    return json.dumps({**content, "threshold_scale": before * threshold_scale}, indent=2, ensure_ascii=False) + "\n"
+
+
 def file_beside(name_or_path: str | Path, name: str, **hub: Any) -> Path | None:
     """The path of a file of a model's folder, fetched from the hub if need be; None without it. `hub`: subfolder,
     revision, token, cache_dir, local_files_only of transformers' `from_pretrained`."""

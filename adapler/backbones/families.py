@@ -37,7 +37,7 @@ from adapler.backbones.attention import (
     window,
 )
 from adapler.errors import ArgumentError
-from adapler.options import ambiguous, is_number
+from adapler.options import ambiguous
 
 
 class Family:
@@ -466,20 +466,6 @@ def family_of(config: Any) -> type[Family]:
 def view(classifier: PreTrainedModel) -> Family:
     """A classifier as embeddings, layers and a head; ArgumentError for one of no supported family."""
     return family_of(classifier.config)(classifier)
-
-
-def check_config(config: Any) -> None:
-    """Raise ArgumentError for a size that no model can have: transformers checks types, not values."""
-    family = family_of(config)
-    sizes = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads")
-    for name in (*sizes, family.inner_size):
-        value: Any = getattr(config, name, None)
-        if not is_number(value, whole=True) or value < 1:
-            raise ArgumentError(f"{name}: {value!r} is not a whole number of at least 1")
-    heads, width = config.num_attention_heads, config.hidden_size
-    if width % heads:
-        raise ArgumentError(f"num_attention_heads: {heads} does not divide hidden_size, {width}")
-    family.check(config)
 
 
 def check_task(config: Any) -> None:

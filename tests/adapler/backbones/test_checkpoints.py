@@ -130,7 +130,7 @@ def test_another_dtype_on_request_leaves_the_thresholds_exact(dtype: torch.dtype
     table = model.backbone.bert.embeddings
     for row, n in enumerate([20, 13, 9]):
         hidden = table(input_ids=batch["input_ids"][row : row + 1, :n])[0].float()
-        scores = exact.contribution_predictors[0](hidden).softmax(0)
+        scores = exact.contribution_predictors[0](hidden, None).softmax(0)
         expected = scores >= exact.eta[0] / n
         expected[0] = True
         assert torch.equal(kept[row, :n], expected)

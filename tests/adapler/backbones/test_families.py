@@ -24,7 +24,7 @@ from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentErr
 from adapler.backbones import attention
 from adapler.backbones.attention import Segments, adapler_attention
 from adapler.backbones.decomposition import token_relevance
-from adapler.backbones.families import check_config, relative_bias, view
+from adapler.backbones.families import MPNet, relative_bias, view
 from tests.adapler.backbones.conftest import OnCuda
 from tests.conftest import HEADS, INNER, LAYERS, VOCABULARY, WIDTH, random_batch, tiny_classifier
 
@@ -222,7 +222,7 @@ def test_a_window_without_positions_is_refused() -> None:
 def test_mpnet_counts_positions_from_one_padding_id_only() -> None:
     config = MPNetConfig(hidden_size=8, num_attention_heads=1, pad_token_id=0)
     with pytest.raises(ArgumentError, match="^pad_token_id: 0 is not 1, which MPNet's positions begin after$"):
-        check_config(config)
+        MPNet.check(config)
 
 
 @pytest.mark.parametrize("family", ["mpnet", "modernbert"])

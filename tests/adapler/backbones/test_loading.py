@@ -147,7 +147,11 @@ def test_labels_that_a_trained_head_does_not_have(options: dict[str, Any], messa
 def test_a_configuration_that_no_model_can_have(tmp_path: Path) -> None:
     tiny_classifier().save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    for name, value in (("num_attention_heads", 5), ("hidden_size", 0), ("problem_type", "regression")):
+    for name, value, message in (
+        ("num_attention_heads", 5, r"The hidden size \(16\) is not a multiple of the number of attention heads \(5\)"),
+        ("hidden_size", 0, "cannot be read"),
+        ("problem_type", "regression", "its config.json: problem_type"),
+    ):
         (tmp_path / "config.json").write_text(json.dumps({**config, name: value}))
-        with refused(f"its config.json: {name}"):
+        with refused(message):
             wrap(tmp_path)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
+from adapler.backbones.attention import Segments
+from adapler.contribution import PackedRow
 from adapler.policies import policy_names
 from tests.conftest import tiny_classifier
 
@@ -37,3 +40,8 @@ def tiny_policy(name: str, family: str = "bert", *, seed: int = 0, **options: An
             elif where.endswith(("choice.bias", "keep.bias")):  # Transkimmer's and TR-BERT's, which keep all at first
                 parameter.zero_()
     return model.eval()
+
+
+def one_text(states: Tensor) -> PackedRow:
+    """The row of a single text with all of its tokens, whose states are (T, D)."""
+    return PackedRow(Segments(torch.tensor([len(states)])), torch.arange(len(states)))

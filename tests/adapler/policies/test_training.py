@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from adapler.backbones.decomposition import removal_guide
 from adapler.backbones.families import ready
-from adapler.contribution import PackedRow
 from adapler.data import load_task
 from adapler.policies import LayerView, training_class
 from adapler.policies.base import Packed, Step
@@ -22,7 +21,7 @@ from adapler.policies.power import Search
 from adapler.policies.transkimmer import Skimming
 from adapler.policies.trbert import Drawn, with_guide
 from adapler.training.config import Optimisation
-from tests.adapler.policies.policy_models import tiny_policy
+from tests.adapler.policies.policy_models import one_text, tiny_policy
 from tests.adapler.policies.test_trbert import soft_model
 from tests.adapler.training.common import rows, training_of
 from tests.conftest import LAYERS, padding_of, random_batch, tiny_classifier
@@ -59,7 +58,7 @@ def training(policy: str, task: str = "tiny", **options: Any) -> Any:
 
 def test_each_layer_draws_other_tokens() -> None:
     policy, hidden = tiny_policy("random_topk").policy, torch.zeros(30, 2)
-    orders = [policy.score(LayerView(i, hidden, PackedRow.of_one_text(hidden))).argsort() for i in range(2)]
+    orders = [policy.score(LayerView(i, hidden, one_text(hidden))).argsort() for i in range(2)]
     assert not torch.equal(orders[0], orders[1])
 
 

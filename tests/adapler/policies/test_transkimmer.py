@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
-from adapler.contribution import PackedRow
 from adapler.policies import LayerView
-from tests.adapler.policies.policy_models import tiny_policy
+from tests.adapler.policies.policy_models import one_text, tiny_policy
 from tests.conftest import LAYERS, random_batch, tiny_classifier
 
 
@@ -29,7 +28,7 @@ def test_training_draws() -> None:
     """Gates are 0 or 1, as often 1 as the probability says, and their gradient is that of the drawn sigmoid."""
     policy = tiny_policy("transkimmer").policy.train()
     hidden = torch.zeros(20_000, 16)
-    view = LayerView(0, hidden, PackedRow.of_one_text(hidden))
+    view = LayerView(0, hidden, one_text(hidden))
     for probability in (0.1, 0.5, 0.9):
         torch.manual_seed(0)
         scores = torch.full((20_000,), probability, requires_grad=True)

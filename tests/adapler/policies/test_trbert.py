@@ -12,7 +12,6 @@ from torch.nn import functional
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
 from adapler.backbones.decomposition import reference_layer, removal_guide
 from adapler.backbones.families import position_ids
-from adapler.contribution import PackedRow
 from adapler.errors import ArgumentError
 from adapler.passes import hard_pass
 from adapler.policies.trbert import (
@@ -22,7 +21,7 @@ from adapler.policies.trbert import (
     policy_loss,
     reward,
 )
-from tests.adapler.policies.policy_models import tiny_policy
+from tests.adapler.policies.policy_models import one_text, tiny_policy
 from tests.conftest import CLASSIFIERS, padding_of, random_batch, tiny_classifier
 
 
@@ -151,7 +150,7 @@ def test_the_likelihood_does_not_reach_the_backbone() -> None:
 def test_imitation_keeps_the_best_by_guide() -> None:
     guide = torch.tensor([0.0, 0.4, 0.9, 0.1, 0.2])
     keep = torch.tensor([0.1, 0.5, 0.3, 0.4, 0.6])  # 1 for [CLS] and 1.8: 2.8, so three stay
-    row = PackedRow.of_one_text(torch.zeros(5, 2))
+    row = one_text(torch.zeros(5, 2))
     assert best_by_guide(guide, keep, row).tolist() == [True, True, True, False, False]
     model, lengths = soft_model(), [7, 5, 7]
     batch = random_batch(lengths)

@@ -125,8 +125,9 @@ def test_it_starts_where_the_perceptron_starts() -> None:
         for predictor in (alone, made):
             predictor.score.weight.fill_(1.0)
     states = torch.randn(5, 6)
-    assert torch.equal(made(states, row_of([5], list(range(5)))), alone(states))
-    made(states).sum().backward()
+    row = row_of([5], list(range(5)))
+    assert torch.equal(made(states, row), alone(states))
+    made(states, row).sum().backward()
     assert all(bool(p.grad.abs().sum() > 0) for p in made.parameters()), "what starts at 0 does not stay there"
 
 
@@ -134,12 +135,13 @@ def test_it_starts_where_the_perceptron_starts() -> None:
 def test_it_scores_in_float32_whatever_it_is_stored_in(dtype: torch.dtype) -> None:
     model = tiny_adapler(predictor="contextual").contribution_predictors[0]
     states = torch.randn(5, 16).to(dtype)
-    plain = model(states.float())
+    row = row_of([5], list(range(5)))
+    plain = model(states.float(), row)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(model(states), plain)
-    rounded = model.to(dtype)(states)
+        assert torch.equal(model(states, row), plain)
+    rounded = model.to(dtype)(states, row)
     assert rounded.dtype == torch.float32
-    assert_close(rounded, model.float()(states.float()))
+    assert_close(rounded, model.float()(states.float(), row))
 
 
 def test_nothing_dropped_is_the_same_in_both_modes() -> None:
