@@ -20,7 +20,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,8 +41,6 @@ from analysis.scores.base import Batch
 
 # where `adapler data download` puts the reviews, those of a clone, and the embedded sample
 DEFAULT_DATA = (Path("data/eraser/movies"), SAMPLE.parent / "movies", SAMPLE)
-TRUNCATIONS = ("truncate", "rationale-windows", "all-windows")
-AGGREGATIONS = ("none", "max", "mean", "sum")
 SPACE = "\u0120"  # of byte-level BPE, the space before a word
 SHARES = "\u00b7"  # a token that ends within a letter
 SPECIAL = -1  # the word index of a token that is no word of the document
@@ -61,16 +59,12 @@ def load_corpus(
 ) -> EraserCorpus:
     """Documents with their rationales.
 
-    Args:
-        data: a folder or archive in ERASER layout; JSON lines or a frame as in `analysis.marks`; or a corpus,
-            whose words are combined again. None is the default data.
-        split: the split of a single file or of a frame without the column; of others it must be there.
-        annotators: which words count where several people marked a text: majority, union, or one annotator's number,
-            from 0. auto: the line's own combined list where it has one, else the majority.
+    data: a folder or archive in ERASER layout, JSON lines or a frame as in `analysis.marks`, or a corpus, whose words
+        are combined again; None: the default data. split: that of a single file or of a frame without the column.
+    annotators: which words count where several people marked a text: majority, union, or one annotator's number, from
+        0; auto: the line's own combined list where it has one, else the majority.
 
-    Raises:
-        ArgumentError: another type, another rule, or an annotator that does not exist.
-        DataError: a missing or unreadable file, with file and line.
+    Raises ArgumentError for another rule or annotator, DataError for a file, by file and line.
     """
     check_rule(annotators)
     data = default_data() if data is None else data
@@ -102,10 +96,8 @@ def check_rule(rule: str) -> None:
 
 
 def documents_of(corpus: EraserCorpus, split: str, limit: int | None = None, *, seed: int = 0) -> list[EraserExample]:
-    """The split's documents, or a random sample of `limit` of them with as many of one label as of another, in order.
-
-    The first ones would not do: the movies come sorted by label. Raises ArgumentError for a split that is not there.
-    """
+    """The split's documents, or a random sample of `limit` of them with as many of one label as of another, in order
+    (the first ones would not do: the movies come sorted by label)."""
     if split not in corpus.splits:
         raise ArgumentError(f"split: got {split!r}, {corpus.name} has {', '.join(corpus.splits)}")
     examples = list(corpus.splits[split])
@@ -146,8 +138,7 @@ class Window:
         return np.asarray(self.words == SPECIAL)
 
 
-@dataclass(frozen=True, eq=False)
-class Alignment:
+class Alignment(NamedTuple):
     """The windows of one document that are seen, at least one, and how much of it they cover.
 
     coverage: words, words_in_view, words_without_pieces (a control character, say: neither in view nor lost), and the
@@ -169,11 +160,11 @@ def align(
     """Cut a document into windows of at most `max_length` wordpieces and label each wordpiece.
 
     tokenizer: a fast transformers tokenizer, whose first special token is where a classifier reads; or `WordTokens`.
-    truncation: one of TRUNCATIONS. A document without a rationale has no window under "rationale-windows": its first
-        one stands in, so that it can be classified.
+    truncation: see the top of this file. A document without a rationale has no "rationale-windows": its first window
+        stands in, so that it can be classified.
     with_query: give every window `example.query` as second segment; only the document is ever cut.
 
-    Raises ArgumentError for a tokenizer or a length that cannot be used, and for a document without a wordpiece.
+    Raises ArgumentError for a document without a wordpiece, and for a tokenizer that cannot be used.
     """
     rationale = np.asarray(example.rationale(), dtype=bool)  # (W,)
     n_words = len(example.words)
@@ -222,21 +213,11 @@ def align(
 def _window(name: str, encoded: Encoded, k: int, start: int, rationale: NDArray[np.bool_]) -> Window:
     """Input k of an encoding of words, the first of which is `start`."""
     record, row = encoded.encodings[k], encoded.rows[k]
-    words = np.array(
-        [
-            start + word if sequence == 0 and word is not None else SPECIAL  # 0: the document, 1: the query
-            for word, sequence in zip(record.word_ids, record.sequence_ids, strict=True)
-        ],
-        dtype=np.int64,
-    )
-    return Window(
-        id=name,
-        document=name,
-        input_ids=np.array(row["input_ids"], dtype=np.int64),
-        token_type_ids=np.array(row["token_type_ids"], dtype=np.int64) if "token_type_ids" in row else None,
-        words=words,
-        rationale=np.where(words == SPECIAL, False, rationale[words]),
-    )
+    pairs = zip(record.word_ids, record.sequence_ids, strict=True)  # sequence 0: the document, 1: the query
+    places = [start + word if sequence == 0 and word is not None else SPECIAL for word, sequence in pairs]
+    words, ids = np.array(places, dtype=np.int64), np.array(row["input_ids"], dtype=np.int64)
+    types = np.array(row["token_type_ids"], dtype=np.int64) if "token_type_ids" in row else None
+    return Window(name, name, ids, types, words, np.where(words == SPECIAL, False, rationale[words]))
 
 
 def _ranges(pieces: NDArray[np.int64], room: int, rationale: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
@@ -248,12 +229,10 @@ def _ranges(pieces: NDArray[np.int64], room: int, rationale: NDArray[np.bool_]) 
     start, n_words = 0, len(pieces)
     totals = np.concatenate([[0], np.cumsum(pieces)])  # (W + 1,) wordpieces before each word
     while start < n_words:
-        end = int(np.searchsorted(totals, totals[start] + room, side="right")) - 1
-        end = max(end, start + 1)
-        if end < n_words and rationale[end - 1] and rationale[end]:
-            outside = np.flatnonzero(~rationale[start:end])
-            if len(outside):
-                end = start + int(outside[-1]) + 1
+        end = max(start + 1, int(np.searchsorted(totals, totals[start] + room, side="right")) - 1)
+        outside = np.flatnonzero(~rationale[start:end])
+        if end < n_words and rationale[end - 1] and rationale[end] and len(outside):
+            end = start + int(outside[-1]) + 1
         yield start, end
         start = end
 
@@ -281,11 +260,9 @@ class WordTokens:
         self._ids: dict[str, int] = {}
 
     def ids_of(self, words: Sequence[str]) -> list[int]:
-        """A number for each word, the same for the same word."""
         return [self._ids.setdefault(word, len(self._ids)) for word in words]
 
     def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
-        """The words of these numbers."""
         words = list(self._ids)
         return [words[i] for i in ids]
 
@@ -323,8 +300,7 @@ def collate(
     seed: int = 0,
     threshold_scale: float = 1.0,
 ) -> Batch:
-    """Pad windows on the right into one Batch; `mask_token_id`, or `pad_token_id`, stands for tokens that a method
-    takes out. A tokenizer may have neither."""
+    """Pad windows on the right into one Batch. A tokenizer may have no token to pad or to mask with."""
 
     def padded(rows: Sequence[NDArray[Any]], value: int = 0) -> Tensor:
         return pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True, padding_value=value).to(device)
@@ -392,12 +368,6 @@ class WindowScores:
     of_words: bool = False
 
 
-def unit_slices(windows: Sequence[Window], *, truncation: str) -> list[slice]:
-    """Which windows of a document are judged together: all under "all-windows", else each alone."""
-    n = len(windows)
-    return [slice(0, n)] if truncation == "all-windows" else [slice(i, i + 1) for i in range(n)]
-
-
 def unit_labels(windows: Sequence[Window], *, aggregation: str) -> NDArray[np.bool_]:
     """(U,) bool, the human rationale of a unit: of its content wordpieces, or of its words."""
     marked = np.concatenate([window.rationale[~window.special] for window in windows])
@@ -411,15 +381,12 @@ def marked_units(windows: Sequence[Window], words: NDArray[np.bool_], *, aggrega
 
 
 def is_judged(labels: NDArray[np.bool_], *, all_rationale: bool = False) -> bool:
-    """Whether a unit has a rationale, and other tokens too unless `all_rationale` counts those without any."""
+    """Whether a unit has a rationale, and other tokens too unless `all_rationale`, as for ERASER's scorer."""
     return bool(labels.any() and (all_rationale or not labels.all()))
 
 
 def why_skipped(units: Sequence[NDArray[np.bool_]], *, all_rationale: bool = False) -> str | None:
-    """Why none of a document's units, given by their labels, can be judged; None when one can.
-
-    all_rationale: units whose every token is rationale are judged too, as ERASER's scorer does.
-    """
+    """Why none of a document's units, given by their labels, can be judged; None when one can."""
     if any(is_judged(labels, all_rationale=all_rationale) for labels in units):
         return None
     return "nothing but rationale in view" if any(labels.any() for labels in units) else "no rationale in view"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -31,32 +31,12 @@ from adapler.options import counted
 from adapler.passes import check_finite
 from adapler.policies import ContributionPolicy
 from adapler.text import RUN, check_splits_words, encode, part_read
-from analysis import scoring
-from analysis.corpus import (
-    SPECIAL,
-    Window,
-    WindowScores,
-    WordTokens,
-    layer_units,
-    readable_tokens,
-    unit_labels,
-    why_skipped,
-    words_of,
-)
+from analysis import corpus, scoring
+from analysis.corpus import SPECIAL, Window, WindowScores
 from analysis.eraser import Given, as_array
 from analysis.figures import FORMATS, write_figure
+from analysis.figures import tokens as drawing
 from analysis.figures.paper import literal
-from analysis.figures.tokens import (
-    OF_REMOVAL,
-    DocumentScores,
-    Level,
-    Panel,
-    bars_figure,
-    heatmaps_figure,
-    passages_figure,
-    token_text,
-    visible,
-)
 from analysis.marks import by_index, word_mask
 from analysis.metrics.plausibility import compute, expected_average_precision, get_metric, select_uniform
 from analysis.page import explanation_fragment, explanation_page
@@ -74,38 +54,26 @@ OPTIONS = ("max_length", "threshold_scale", "speedup", "seed", "device", "dtype"
 Part = str | tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class MethodScores:
-    """One method's scores of the text.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MethodScores(WindowScores):
+    """One method's scores of the text: those of a window, and
 
-    name         as given, with its options: `integrated_gradients(n_steps=20)`
-    scope        what one layer's score means: "in the layer", "from the layer to the output", ...
-    target       whose logit is explained, for a method that explains one: "NEG", "NEG minus POS"
-    scores       (L', n) float32
-    signed       False: the scores of a layer are not negative and sum to 1 over the n tokens. True: raw values; a
-                 negative one speaks against the target, and nothing can be selected at 1/n
-    layerwise    whether there is a score at every layer (L' = L)
-    present      (L', n) bool, the tokens among which a layer's scores are shared out; None: all n (AdapLeR's own
-                 scores are shared out among the tokens that are still there)
-    diagnostics  name -> (L',), such as a completeness gap
-    of_words     saved scores of words: every wordpiece has the whole word's, so that words are never summed up
+    name       as given, with its options: `integrated_gradients(n_steps=20)`
+    scope      meaning of one layer's score: "in the layer", "from the layer to the output", ...
+    target     whose logit is explained, for a method that explains one: "NEG", "NEG minus POS"
+    layerwise  whether there is a score at every layer (L' = L)
     """
 
     name: str
     title: str
     scope: str
     target: str | None
-    scores: NDArray[np.float32]
-    signed: bool
     layerwise: bool
-    present: NDArray[np.bool_] | None = None
-    diagnostics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    of_words: bool = False
 
     @property
     def of_removal(self) -> bool:
         """Whether the AdapLeR model drops tokens by these scores; what it keeps and its thresholds are of no others."""
-        return self.present is not None and self.name in OF_REMOVAL
+        return self.present is not None and self.name in drawing.OF_REMOVAL
 
     @property
     def n_present(self) -> NDArray[np.int64]:
@@ -137,16 +105,13 @@ class MethodScores:
 class Explanation:
     """Result of `analysis.explain`, shown as shaded text in a notebook.
 
-    name                the text's name in figures and files
     tokens              the n wordpieces that the model reads, special tokens included
     words               the W words of the text (of a pair, of both), also those beyond the model's length
-    methods             name -> `MethodScores`, in the given order
     labels              the C classes' names; () when no model ran
     probabilities       (C,) of the model as it is used: with removal for an AdapLeR model. None without a model, and
-                        for a model whose outputs are no probabilities (a regression)
+                        for a regression
     full_probabilities  (C,) of the same model without removal; the same for a plain classifier
     target              target of the methods that have one, as given; `MethodScores.target` names it
-    gold                name of the gold class, if it was given
     thresholds          (L,) the score below which AdapLeR's layer l drops a token; None without AdapLeR
     kept                (L, n) bool, the tokens that enter layer l of the AdapLeR model; None without one
     rationale           (W,) bool, the human rationale that was given, or None
@@ -194,10 +159,9 @@ class Explanation:
     def to_frame(self) -> pd.DataFrame:
         """One row for each method, layer and token.
 
-        Columns: position (from 0), method, layer (from 0; 0 too for a method with a meaning at the input only), token,
-        word (missing for a special token), score, threshold (below which AdapLeR drops the token; NaN for other
-        methods' scores and a token that had been dropped before), kept (whether the token enters that layer of the
-        AdapLeR model; <NA> without one, and for a method with a meaning at the input only).
+        Columns: position and layer (from 0), method, token, word (missing for a special token), score, threshold (below
+        which AdapLeR drops the token; NaN for other scores and a token that was dropped before), kept (whether it
+        enters that layer of the AdapLeR model; <NA> without one, and for a method with a meaning at the input only).
         """
         words = [None if index < 0 else self.words[index] for index in self.word_ids.tolist()]
         text = pd.StringDtype(na_value=np.nan)
@@ -241,13 +205,12 @@ class Explanation:
             if metric.function is None or metric.uses_density:
                 needs = "the model again" if metric.function is None else "the mean rationale size of a data set"
                 raise ArgumentError(f"metrics: {metric.name!r} needs {needs}: rationale_eval.evaluate computes it")
-        labels = unit_labels([window], aggregation=aggregation)
-        judged = why_skipped([labels]) is None
+        labels = corpus.unit_labels([window], aggregation=aggregation)
+        judged = corpus.why_skipped([labels]) is None
         chance = expected_average_precision(int(labels.sum()), len(labels)) if judged else np.nan
         rows = []
         for method in self.methods.values():
-            given = WindowScores(method.scores, method.present, method.signed, of_words=method.of_words)
-            for layer, one in enumerate(layer_units([window], [given], labels, aggregation=aggregation)):
+            for layer, one in enumerate(corpus.layer_units([window], [method], labels, aggregation=aggregation)):
                 values = compute(names, one) if judged else [np.nan] * len(names)
                 rows.append((method.name, layer, *values, chance, one.n_input, one.n_present))
         return pd.DataFrame(rows, columns=["method", "layer", *names, "chance", "n", "n_present"])
@@ -261,11 +224,11 @@ class Explanation:
 
     # What it looks like
 
-    def document(self) -> DocumentScores:
+    def document(self) -> drawing.DocumentScores:
         """The text as a document for `analysis.figures`."""
         window = self.window if self.rationale is None else self._marked(None)
-        shown = (self.prediction, self.gold)
-        return DocumentScores(self.name, self.tokens, self.word_ids, window.rationale, self.scores, self.kept, *shown)
+        shown = (window.rationale, self.scores, self.kept, self.prediction, self.gold)
+        return drawing.DocumentScores(self.name, self.tokens, self.word_ids, *shown)
 
     def plot(
         self, layer: int | None = None, methods: Sequence[str] | str | None = None, *, style: str = "acl"
@@ -284,7 +247,7 @@ class Explanation:
         if layer is None:
             titles = {method.name: literal(method.title) for method in chosen}
             layerwise = {method.name: method.layerwise for method in chosen}
-            return heatmaps_figure(document, names, titles=titles, layerwise=layerwise, style=style)
+            return drawing.heatmaps_figure(document, names, titles=titles, layerwise=layerwise, style=style)
         panels, texts = [], []
         for method in chosen:
             if method.layerwise and layer not in range(len(method.scores)):
@@ -293,12 +256,14 @@ class Explanation:
             where = f", layer {layer}" if method.layerwise else ", input"
             target = f", target {method.target}" if method.target else ""
             n = int(method.n_present[row])
-            levels = [] if method.signed else [Level(1 / n, f"1/n, n = {n}", dashed=True)]
+            levels = [] if method.signed else [drawing.Level(1 / n, f"1/n, n = {n}", dashed=True)]
             if method.of_removal and self.thresholds is not None:
-                levels.append(Level(float(self.thresholds[row]), "threshold"))
+                levels.append(drawing.Level(float(self.thresholds[row]), "threshold"))
             panels.append((f"{method.title}{where}{target}", method.name, row, levels))
-            texts.append(Panel(document, method.name, method.title, layers=[row], layerwise=method.layerwise))
-        return bars_figure(document, panels, style=style) if self.n <= AS_BARS else passages_figure(texts, style=style)
+            texts.append(drawing.Panel(document, method.name, method.title, layers=[row], layerwise=method.layerwise))
+        if self.n <= AS_BARS:
+            return drawing.bars_figure(document, panels, style=style)
+        return drawing.passages_figure(texts, style=style)
 
     def save(self, path: str | Path, *, layer: int | None = None, methods: Sequence[str] | str | None = None) -> Path:
         """Write the file, whole or not at all; its ending says what: .pdf, .png or .svg is the figure of
@@ -329,7 +294,7 @@ class Explanation:
 
     def __repr__(self) -> str:
         """The model's answer, and the tokens with the highest scores of each method in its last layer."""
-        text = visible(" ".join(self.words))
+        text = drawing.visible(" ".join(self.words))
         shown = text if len(text) <= 60 else text[:56].rstrip() + " ..."
         lines = [self.answer(), f"n = {counted(self.n, 'token')}, {counted(len(self.words), 'word')}: {shown}"]
         lines += [f"note: {self.note}"] if self.note else []
@@ -362,7 +327,7 @@ class Explanation:
         order = np.argsort(-last, kind="stable")
         if method.present is not None:  # those that were dropped before have no score
             order = order[method.present[-1][order]]
-        return ", ".join(f"{token_text(self.tokens[token])} {last[token]:.3f}" for token in order[:SHOWN])
+        return ", ".join(f"{drawing.token_text(self.tokens[token])} {last[token]:.3f}" for token in order[:SHOWN])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain lists and dictionaries for JSON."""
@@ -519,8 +484,8 @@ class Subject(NamedTuple):
 
 
 def load(source: Any, tokenizer: Any, *, words: bool, device: str, keep: bool) -> Subject:
-    """The models and a tokenizer. words: whether the text is a list of words, which byte-level tokenizers read
-    otherwise; keep: whether what runs leaves a model as it was, so that the next call may have it."""
+    """words: whether the text is a list of words, which byte-level tokenizers read otherwise; keep: whether what runs
+    leaves a model as it was, so that the next call may have it."""
     source = scoring.DEFAULT_ADAPLER if source is None else scoring.uncompiled(source)
     if not isinstance(source, str | os.PathLike) or tokenizer is not None or not keep:
         return _load.__wrapped__(source, tokenizer, (), words, device)
@@ -575,8 +540,8 @@ def _method_scores(
         target = labels[int(weights.argmax())]
         target += f" minus {labels[int(weights.argmin())]}" if bool((weights < 0).any()) else ""
     layerwise = len(one.scores) > 1 if method.layerwise is None else method.layerwise
-    named = (key, method.title + key.removeprefix(method.name), method.scope, target)
-    return MethodScores(*named, one.scores, one.signed, layerwise, one.present, one.diagnostics)
+    named: dict[str, Any] = {"name": key, "title": method.title + key.removeprefix(method.name), "scope": method.scope}
+    return MethodScores(**vars(one), **named, target=target, layerwise=layerwise)
 
 
 def _probabilities(logits: NDArray[Any], config: Any) -> NDArray[np.float64] | None:
@@ -630,7 +595,7 @@ def read(parts: Sequence[Part], tokenizer: Any, *, max_length: int, name: str, q
     if tokenizer is None:
         if len(parts) > 1 or query:
             raise ArgumentError("text: a pair needs a tokenizer; give model= or tokenizer=")
-        ids, marks = np.array(WordTokens().ids_of(words), dtype=np.int64), np.zeros(len(words), dtype=bool)
+        ids, marks = np.array(corpus.WordTokens().ids_of(words), dtype=np.int64), np.zeros(len(words), dtype=bool)
         return Text(Window(name, name, ids, None, np.arange(len(words)), marks), words, words, "")
     as_words = not isinstance(parts[0], str)
     second = (query.split() if as_words else query) if query else parts[1] if len(parts) > 1 else None
@@ -650,12 +615,12 @@ def read(parts: Sequence[Part], tokenizer: Any, *, max_length: int, name: str, q
     inputs = {key: np.array(values, dtype=np.int64) for key, values in row.items()}
     types = inputs.get("token_type_ids")
     window = Window(name, name, inputs["input_ids"], types, ids, np.zeros(len(ids), dtype=bool))
-    note, seen = "", words_of([window], len(words))
+    note, seen = "", corpus.words_of([window], len(words))
     if record.overflowing:  # words after the last one in view
         lost = sum(end - 1 - int(np.flatnonzero(seen[:end]).max()) for end in starts[1:].tolist())
         note = f"the text is longer than the input: the model reads {len(window)} wordpieces of it, "
         note += f"{lost} of its {len(words)} words are left out"
-    return Text(window, readable_tokens(tokenizer, window.input_ids.tolist()), words, note)
+    return Text(window, corpus.readable_tokens(tokenizer, window.input_ids.tolist()), words, note)
 
 
 def word_indices(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
@@ -695,12 +660,9 @@ def _unknown(text: Text, tokenizer: Any) -> str:
 def saved_method(name: str, values: Any, text: Text) -> MethodScores:
     """Saved scores as a method called `name`.
 
-    values: (W,) or (L', W), a score for each word; (n,) or (L', n), a score for each token, special ones included;
-        or a dictionary from words, by index or by name, to scores: the others score 0. A pandas Series goes by its
+    values: (W,) or (L', W), a score for each word, which all of its tokens get; (n,) or (L', n), one for each token,
+        special ones included; or {word, by index or name: score}: the others score 0. A pandas Series goes by its
         index: as numbers in that order where it is 0 to its length, else as a dictionary.
-
-    A word's score is every one of its tokens'. Scores of which none is negative become shares of the input; others
-    are signed and stay as they are.
     """
     where = f"scores: {name!r}"
     n_words, n_tokens = len(text.words), len(text.tokens)
@@ -720,14 +682,16 @@ def saved_method(name: str, values: Any, text: Text) -> MethodScores:
         raise ArgumentError(f"{where}: the text has as many words as tokens, {n_words}; give {{word index: score}}")
     if not np.isfinite(rows).all():
         raise ArgumentError(f"{where}: a score is NaN or infinite")
-    signed, of_words = bool((rows < 0).any()), rows.shape[1] == n_words
-    if of_words:
+    signed = bool((rows < 0).any())
+    if rows.shape[1] == n_words:
         given = Given(name, {text.window.document: rows}, signed=signed)
-        scores = given.windows(text.window.document, [text.window])[0].scores
+        (found,) = given.windows(text.window.document, [text.window])
     else:
         total = rows.sum(axis=1, keepdims=True)  # a layer that marks nothing selects nothing
-        scores = rows if signed else np.divide(rows, total, out=np.zeros_like(rows), where=total > 0)
-    return MethodScores(name, name, "saved scores", None, scores, signed, array.ndim == 2, of_words=of_words)
+        shares = rows if signed else np.divide(rows, total, out=np.zeros_like(rows), where=total > 0)
+        found = WindowScores(shares, signed=signed)
+    named: dict[str, Any] = {"name": name, "title": name, "scope": "saved scores", "target": None}
+    return MethodScores(**vars(found), **named, layerwise=array.ndim == 2)
 
 
 def _by_word(values: Mapping[Any, Any], words: Sequence[str]) -> NDArray[np.float64]:

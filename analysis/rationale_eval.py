@@ -52,7 +52,6 @@ from analysis.corpus import (
     marked_units,
     readable_tokens,
     unit_labels,
-    unit_slices,
     why_skipped,
 )
 from analysis.faithfulness import faithfulness_values
@@ -143,13 +142,15 @@ class Plan:
 
     def _document(self, index: int, example: EraserExample, gold: int) -> Document:
         how, length = self.settings, self.settings.max_length or 0
-        found = align(example, self.tokenizer, max_length=length, truncation=how.truncation, with_query=self.with_query)
-        parts = unit_slices(found.windows, truncation=how.truncation)
-        units = [(part, unit_labels(found.windows[part], aggregation=how.aggregation)) for part in parts]
+        options: dict[str, Any] = {"max_length": length, "truncation": how.truncation, "with_query": self.with_query}
+        windows, coverage = align(example, self.tokenizer, **options)
+        together = len(windows) if how.truncation == "all-windows" else 1  # windows that are judged as one unit
+        parts = [slice(i, i + together) for i in range(0, len(windows), together)]
+        units = [(part, unit_labels(windows[part], aggregation=how.aggregation)) for part in parts]
         judged = [one for _, one in units if is_judged(one, all_rationale=how.all_rationale)]
         reason = why_skipped([one for _, one in units], all_rationale=how.all_rationale)
         skipped = reason if how.needs_rationale else None
-        return Document(index, example, gold, found.windows, found.coverage, units, judged, skipped)
+        return Document(index, example, gold, windows, coverage, units, judged, skipped)
 
     @cached_property
     def measured(self) -> dict[str, Any]:
@@ -239,13 +240,9 @@ class Plan:
 def _sizes(documents: Sequence[Document], *, source: str) -> dict[str, Any]:
     """Mean share and number of rationale units, and share of words of whole documents, where there is a rationale."""
     rows = [
-        (
-            np.mean([u.mean() for u in one.judged]),
-            np.mean([u.sum() for u in one.judged]),
-            one.example.rationale().mean(),
-        )
-        for one in documents
-        if one.judged
+        (np.mean([u.mean() for u in d.judged]), np.mean([u.sum() for u in d.judged]), d.example.rationale().mean())
+        for d in documents
+        if d.judged
     ]
     means = np.mean(rows, axis=0).tolist() if rows else [math.nan] * 3
     return dict(zip(("density", "size", "word_density"), means, strict=True)) | {"source": source}
@@ -655,36 +652,17 @@ class Options:
     """Evaluate scoring methods, layer by layer, against human rationales and for faithfulness."""
 
     adapler: str | None = option("AdapLeR model; default: the embedded one", default=None, basic=True)
-    model: str | None = option(
-        "fine-tuned classifier, folder or hub name; default: the AdapLeR model's backbone",
-        default=None,
-        basic=True,
-    )
-    data: str | None = option(
-        "corpus: folder or archive in ERASER layout, or JSON lines with tokens, label and rationale",
-        default=None,
-        basic=True,
-    )
-    predictions: list[str] = option(
-        "files of saved rationales in ERASER's format, each evaluated as a method", default_factory=list, basic=True
-    )
-    human: str | None = option(
-        "file of human rationales in the same format, drawn as the ceiling", default=None, basic=True
-    )
+    model: str | None = option("classifier; default: the AdapLeR model's backbone", default=None, basic=True)
+    data: str | None = option("ERASER folder or archive, or JSON lines; default: the movies", default=None, basic=True)
+    predictions: list[str] = option("rationales in ERASER's format, each a method", default_factory=list, basic=True)
+    human: str | None = option("human rationales in the same format, drawn as the ceiling", default=None, basic=True)
     output: str | None = option("folder of the report; default: reports/DATA-SPLIT", default=None, basic=True)
     all_tables: bool = option("print the tables of all metrics", default=False, basic=True)
-    no_figures: bool = option(
-        "draw no figures, which take most of the time of a small evaluation (later: `python -m analysis.figures`)",
-        default=False,
-        basic=True,
-    )
+    no_figures: bool = option("draw no figures (later: python -m analysis.figures)", default=False, basic=True)
     cache: str | None = option("folder of the score cache; default: $ADAPLER_CACHE or ~/.cache/adapler", default=None)
     no_cache: bool = option("do not cache scores", default=False)
     rationales: str | None = option("folder to write every method's rationales to, in ERASER's format", default=None)
-    rationale_layers: str | None = option(
-        "report of the validation split, whose best layer of each method --rationales writes",
-        default=None,
-    )
+    rationale_layers: str | None = option("report of validation, whose best layers --rationales writes", default=None)
     settings: Settings = field(default_factory=Settings)
 
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -39,10 +39,10 @@ from adapler.eraser import match_labels
 from adapler.errors import ArgumentError
 from adapler.inference import GRADIENT_TOKEN_BUDGET, batches_by_length
 from adapler.modeling import is_local, load_any_classifier, read_config
-from adapler.options import option
+from adapler.options import Checked, option
 from adapler.system import cache_folder, choose_device, choose_dtype, describe_dtype, replacing
 from adapler.text import load_tokenizer, reading
-from analysis.corpus import AGGREGATIONS, TRUNCATIONS, Window, WindowScores, check_rule, collate
+from analysis.corpus import Window, WindowScores, check_rule, collate
 from analysis.marks import OTHER_NAMES
 from analysis.metrics.faithfulness import BINS, FaithfulnessSettings
 from analysis.metrics.plausibility import GROUPS, METRICS, get_metric, metric_names
@@ -93,24 +93,18 @@ PROTOCOLS = {
 
 
 @dataclass
-class Settings:
-    """Scoring and evaluation.
-
-    Truncation, aggregation and metrics that are not given are the protocol's.
-    Raises ArgumentError that names the option, the value and what is allowed.
-    """
+class Settings(Checked):
+    """Scoring and evaluation. Truncation, aggregation and metrics that are not given are the protocol's."""
 
     split: str = option("split to evaluate: train, val or test", default="test", basic=True)
-    limit: int | None = option("number of documents to sample, balanced over labels; default: all", default=None)
+    limit: int | None = option("number of documents to sample, balanced over labels; default: all", default=None, low=1)
     methods: list[str] | None = option(
         'scoring methods, listed by python -m analysis.scores, with options as in "lime(n_samples=100)"; none: saved '
         "scores only; default: attention attention_received rollout saliency cp cp_carried random",
         default=None,
         basic=True,
     )
-    metrics: list[str] = option(
-        f"metrics, or groups of them ({', '.join(GROUPS)}); default: the protocol's", default=None, basic=True
-    )
+    metrics: list[str] = option(f"names or groups ({', '.join(GROUPS)}); default: protocol's", default=None, basic=True)
     protocol: Literal["paper", "eraser", "ferret"] = option(
         "preset of truncation, aggregation, metrics and faithfulness", default="paper", basic=True
     )
@@ -120,44 +114,28 @@ class Settings:
     aggregation: Literal["none", "max", "mean", "sum"] = option(
         "how wordpiece scores become word scores; default: the protocol's", default=None
     )
-    annotators: str = option(
-        "how several annotators are combined: majority, union, or the index of one annotator; auto: as the file says, "
-        "else majority",
-        default="auto",
-    )
-    queries: Literal["auto", "yes", "no"] = option(
-        "use queries as second segment; auto: if they differ between documents", default="auto"
-    )
-    faithfulness_variant: Literal["delete", "mask"] | None = option(
-        "how faithfulness removes tokens; default: the protocol's", default=None
-    )
+    annotators: str = option("majority, union, or one's index; auto: as the file says, else majority", default="auto")
+    queries: Literal["auto", "yes", "no"] = option("query as second segment; auto: if they differ", default="auto")
+    faithfulness_variant: Literal["delete", "mask"] | None = option("how tokens go; default: protocol's", default=None)
     faithfulness_layers: list[int] | None = option("layers to measure faithfulness of; default: all", default=None)
-    max_length: int | None = option(
-        "maximum input length in wordpieces; default: 512, or the model's own limit", default=None
-    )
-    threshold_scale: float = option("factor on the thresholds of the AdapLeR model; 0 drops nothing", default=1.0)
-    speedup: float | None = option(
-        "FLOPs speedup of the AdapLeR model, by its calibration, instead of --threshold-scale", default=None
-    )
-    density: float | None = option(
-        "share of tokens selected as a hard rationale; default: as measured on validation, else training",
-        default=None,
-    )
+    max_length: int | None = option("wordpieces of an input; default: 512, or the model's limit", default=None, low=1)
+    threshold_scale: float = option("factor on the thresholds; 0 drops nothing", default=1.0, low=0, below=math.inf)
+    speedup: float | None = option("FLOPs speedup by AdapLeR's calibration, instead of a scale", default=None)
+    density: float | None = option("share in hard rationales; default: as on validation", default=None, above=0, most=1)
     device: str = option("auto (the first GPU, if there is one), cpu, cuda, cuda:N or mps", default="auto")
-    dtype: Literal["auto", "float32", "bfloat16"] = option(
-        "dtype of the models' layers; published numbers are in float32", default="float32"
-    )
-    token_budget: int | None = option("padded tokens per batch; default: 1024 on a CPU, 2048 elsewhere", default=None)
-    seed: int = option("random seed of the random baseline, resampling and --limit", default=0)
-    examples: int = option("number of documents whose token scores the report shows", default=3)
-    rationale_layer: int | None = option(
-        "layer that --rationales writes, for all methods (or choose it on validation: --rationale-layers)",
-        default=None,
-    )
+    dtype: Literal["auto", "float32", "bfloat16"] = option("of layers; published numbers: float32", default="float32")
+    token_budget: int | None = option("padded tokens of a batch; default: 1024 (GPU: 2048)", default=None, low=1)
+    seed: int = option("random seed of the random baseline, resampling and --limit", default=0, low=0)
+    examples: int = option("number of documents whose token scores the report shows", default=3, low=0)
+    rationale_layer: int | None = option("layer that --rationales writes, of every method", default=None)
 
     def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise ArgumentError(f"protocol: got {self.protocol!r}, allowed are {', '.join(PROTOCOLS)}")
+        super().__post_init__()
+        if isinstance(self.queries, bool):  # YAML's yes and no
+            self.queries = "yes" if self.queries else "no"
+        for name, hint in get_type_hints(Settings).items():
+            if get_origin(hint) is Literal and getattr(self, name) not in (None, *(allowed := get_args(hint))):
+                raise ArgumentError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
         preset = PROTOCOLS[self.protocol]
         self.truncation = self.truncation or preset.truncation
         self.aggregation = self.aggregation or preset.aggregation
@@ -166,25 +144,7 @@ class Settings:
         if self.methods == ["none"]:
             self.methods = []
         self.split = OTHER_NAMES.get(self.split, self.split)
-        if isinstance(self.queries, bool):
-            self.queries = "yes" if self.queries else "no"
         check_rule(self.annotators)
-        for name, allowed in (
-            ("truncation", TRUNCATIONS),
-            ("aggregation", AGGREGATIONS),
-            ("queries", ("auto", "yes", "no")),
-            ("dtype", ("auto", "float32", "bfloat16")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ArgumentError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
-        if not (self.threshold_scale >= 0 and math.isfinite(self.threshold_scale)):
-            raise ArgumentError(f"threshold_scale: got {self.threshold_scale}, must be a number of at least 0")
-        for name, least in (("seed", 0), ("examples", 0), ("limit", 1), ("token_budget", 1), ("max_length", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ArgumentError(f"{name}: got {value}, must be at least {least}")
-        if self.density is not None and not 0 < self.density <= 1:
-            raise ArgumentError(f"density: got {self.density}, must be over 0 and at most 1")
         bins = self.faithfulness.bins  # says so when there is no such variant
         for name in self.faithfulness_metrics:
             share = name.rpartition("_")[2]
@@ -260,10 +220,7 @@ def short_path(path: str | Path) -> str:
 
 
 def public_path(path: str | Path) -> str:
-    """A path as a report may show it to others: relative below the working directory, else its last part only.
-
-    A hub name stays as it is.
-    """
+    """A path as a report may show it to others: relative below the working directory, else its last part only."""
     absolute = Path(path).expanduser().absolute()
     here = Path.cwd()
     return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.name
@@ -297,7 +254,7 @@ def decided(settings: Settings, model: Any, adapler: Any) -> tuple[Settings, lis
 
 
 def uncompiled(model: Any) -> Any:
-    """The model that `torch.compile` made another one of, whose modules methods read; anything else as it is."""
+    """The model under `torch.compile`, whose modules methods read; anything else as it is."""
     return getattr(model, "_orig_mod", model)
 
 
@@ -313,20 +270,19 @@ def load_models(
     Raises CheckpointError for what cannot be loaded, ArgumentError for two models that do not fit, for weights in
     another precision than float32, and for a device that is not there.
     """
-    model, adapler = uncompiled(model), uncompiled(adapler)
-    if model is None and adapler is None:
-        adapler = DEFAULT_ADAPLER
-    given = [one.device for one in (model, adapler) if hasattr(one, "device")]
-    named = next((one for one in (adapler, model) if isinstance(one, str | os.PathLike)), None)
-    reducer: Any = adapler
-    if isinstance(adapler, str | os.PathLike):
-        reducer = AdapLeRForSequenceClassification.from_pretrained(_name(adapler))
-    elif adapler is not None and not isinstance(adapler, AdapLeRForSequenceClassification):
-        raise ArgumentError(f"adapler: got a {type(adapler).__name__}, must be an AdapLeR model or its folder")
+    model, reducer = uncompiled(model), uncompiled(adapler)
+    if model is None and reducer is None:
+        reducer = DEFAULT_ADAPLER
+    given = [one.device for one in (model, reducer) if hasattr(one, "device")]
+    named = next((one for one in (reducer, model) if isinstance(one, str | os.PathLike)), None)
+    if isinstance(reducer, str | os.PathLike):
+        reducer = AdapLeRForSequenceClassification.from_pretrained(_name(reducer))
+    elif reducer is not None and not isinstance(reducer, AdapLeRForSequenceClassification):
+        raise ArgumentError(f"adapler: got a {type(reducer).__name__}, must be an AdapLeR model or its folder")
     if isinstance(model, str | os.PathLike):
-        model = load_classifier(_name(model))
-    elif model is None:
-        model = reducer.backbone
+        load = AdapLeRForSequenceClassification.from_pretrained if is_adapler(model) else load_any_classifier
+        model = load(_name(model))
+    model = reducer if model is None else model
     if isinstance(model, AdapLeRForSequenceClassification):
         model = model.backbone
     config, kinds = getattr(model, "config", None), type(model).__mro__
@@ -396,13 +352,6 @@ def is_adapler(model: Any) -> bool:
     if isinstance(model, str | os.PathLike):
         return bool(read_config(_name(model)).model_type == "adapler")
     return isinstance(uncompiled(model), AdapLeRForSequenceClassification)
-
-
-def load_classifier(name: str) -> Any:
-    """A fine-tuned classifier in float32, of any architecture; of an AdapLeR model its backbone."""
-    if is_adapler(name):
-        return AdapLeRForSequenceClassification.from_pretrained(name).backbone
-    return load_any_classifier(name)
 
 
 def _name(source: str | os.PathLike[str]) -> str:

@@ -65,7 +65,7 @@ from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, Versions, 
 from analysis.report import bootstrap_intervals, holm, paired_permutation_test
 from analysis.scores import Batch, ScoringMethod, get_methods
 from analysis.scores.base import AT_INPUT, TO_OUTPUT, classifier_logits
-from analysis.scores.inputs import presence
+from analysis.scores.inputs import Presence
 
 METHODS = (
     *("attention", "attention_received", "rollout", "attention_gradient", "attention_gradient_local", "saliency"),
@@ -230,7 +230,7 @@ class Judge:
     def shapley(self, text: EraserExample) -> list[Row]:
         """Agreement with the exact Shapley values of the predicted class's logit, other tokens masked."""
         target = self.predicted(text)
-        document = presence(working_copy(self.adapler.backbone), self.read(text)[1], str(target), "mask")
+        document = Presence(working_copy(self.adapler.backbone), self.read(text)[1], str(target), "mask")
         if not 3 <= (n := len(document.positions)) <= MOST_EXACT:
             return []
         subsets = torch.split(torch.from_numpy(all_subsets(n)).float(), document.per_pass)

@@ -70,20 +70,9 @@ class LayerParts:
         together = self.value(self.norm_1(states))  # (..., 3 D): query, key and value
         return together[..., -states.shape[-1] :]
 
-    def is_whole(self, width: int) -> bool:
-        """Whether states of this width go in, all that the attention gives out is made of values, and states of the
-        same width come out. In ConvBERT half of it is a convolution; MobileBERT's layers work on narrower states."""
-        # an adapter around a layer need not say its sizes
-        read, made = (getattr(self.value, name, width) for name in ("in_features", "out_features"))
-        mixed, given = (getattr(self.output, name, width) for name in ("in_features", "out_features"))
-        return bool(read == given == width and made >= mixed)
-
     def projection(self, width: int) -> Tensor:
-        """The matrix (D, width) of `output`.
-
-        An adapter that is not merged (LoRA) has the weight without what it adds, and an int8 layer has none to read: of
-        all but a plain dense layer the matrix is what it makes of unit vectors.
-        """
+        """The matrix (D, width) of `output`: of all but a plain dense layer what it makes of unit vectors, since an
+        adapter that is not merged (LoRA) has the weight without what it adds, and an int8 layer none to read."""
         if type(self.output) is nn.Linear:
             return self.output.weight
         device = next((one.device for one in self.layer.parameters()), None)
@@ -111,8 +100,7 @@ def layer_parts(model: Any) -> list[LayerParts]:
                 parts = [LayerParts(kind, one, *(one.get_submodule(path) for path in paths)) for one in stack]  # type: ignore[arg-type]
             except AttributeError:
                 continue
-            if all(one.is_whole(model.config.hidden_size) for one in parts):
-                return parts
+            return parts
     raise ArgumentError(
         f"model: the layers of {type(model).__name__} are not laid out as in BERT, DistilBERT, MPNet or ModernBERT; "
         "methods that take a layer apart (globenc, alti, value_zeroing) cannot run on it"
@@ -124,9 +112,9 @@ def _by_layer(
 ) -> list[Tensor]:
     """compute(parts, states (B, N, D), attention (B, H, N, N)) of every layer, in float32.
 
-    Raises ArgumentError for a model without such weights, for norms before the blocks where the method is defined for
-    norms after the residuals, and for a model whose layers do not mix their values by the weights alone (Nystromformer
-    adds a convolution): seen where the first text's [CLS] enters the output projection.
+    Raises ArgumentError for norms before the blocks where the method is defined for norms after the residuals, and for
+    layers that do not mix their values by the weights alone (ConvBERT and Nystromformer add a convolution): seen where
+    the first text's [CLS] enters the output projection.
     """
     twin = working_copy(model)
     parts = layer_parts(twin)
@@ -136,11 +124,10 @@ def _by_layer(
             f"{method} is defined for norms after the residuals and cannot run on it"
         )
     mixed: list[Tensor] = []
-    modules = {id(part.output): part.output for part in parts}  # one that all layers share is called once a layer
     results = []
     with torch.no_grad():
         with ExitStack() as hooks:
-            for one in modules.values():
+            for one in {part.output for part in parts}:  # one that all layers share is called once a layer
                 hooks.enter_context(one.register_forward_pre_hook(lambda _, given: mixed.append(given[0][0, 0])))
             output = eager_forward(twin, batch.model_inputs(), output_hidden_states=True)
         with full_precision(batch):
@@ -149,7 +136,7 @@ def _by_layer(
                 states, attention = (one.float() if one.dtype == torch.bfloat16 else one for one in given)
                 alpha, values = attention[0, :, 0], part.values(states[:1])[0]  # (H, N), (N, D)
                 expected = torch.einsum("hn,nhd->hd", alpha, values.view(len(values), len(alpha), -1)).flatten()
-                if (expected - found).norm() > _UNLIKE * found.norm():
+                if expected.shape != found.shape or (expected - found).norm() > _UNLIKE * found.norm():
                     raise ArgumentError(
                         f"model: layer {layer} of {type(twin).__name__} does not mix its values by the attention "
                         f"weights that it returns; {method} cannot run on it"

@@ -9,9 +9,9 @@ tokens stay. Replaced inputs go in as embeddings: a model that counts positions 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,12 +31,8 @@ PASS_TOKENS = 8192  # padded tokens of one forward pass over changed inputs
 
 def content(batch: Batch) -> Tensor:
     """(B, N) bool, the tokens of the text: real and not special."""
-    real = batch.attention_mask.bool()
-    if batch.special is not None:
-        return real & ~batch.special
-    only_first = torch.zeros_like(real)
-    only_first[:, 0] = True
-    return real & ~only_first
+    first = torch.arange(batch.input_ids.shape[1], device=batch.input_ids.device) == 0  # (N,)
+    return batch.attention_mask.bool() & ~(first if batch.special is None else batch.special)
 
 
 def replaced_ids(model: Any, batch: Batch, baseline: Baseline = "mask") -> Tensor:
@@ -125,34 +121,25 @@ def seeded(batch: Batch, row: int) -> Iterator[None]:
             np.random.set_state(state)
 
 
-@dataclass(frozen=True, eq=False)
 class Presence:
-    """One document as a function of the content tokens that are present.
+    """One document as a function of the content tokens that are present; the others are replaced.
 
-    positions: (n_content,) where they are; value: (K, n_content) of 0 and 1 -> (K,) the target's value;
-    per_pass: inputs that fit one forward pass.
+    twin: a working copy of the model; single: a batch of one document without padding. positions: (n_content,) where
+    they are; per_pass: inputs that fit one forward pass.
     """
 
-    positions: Tensor
-    value: Callable[[Tensor], Tensor]
-    per_pass: int
+    def __init__(self, twin: Any, single: Batch, target: Target, replacement: Token) -> None:
+        self.positions = content(single)[0].nonzero()[:, 0]
+        self.per_pass = max(1, PASS_TOKENS // single.input_ids.shape[1])
+        self._twin, self._ids, self._blank = twin, single.input_ids, replaced_ids(twin, single, replacement)
+        self._arguments = forward_arguments(twin, single, target)
 
-
-def presence(twin: Any, single: Batch, target: Target, replacement: Token) -> Presence:
-    """twin: a working copy of the model; single: a batch of one document without padding; replacement: what stands in a
-    token's place."""
-    positions = content(single)[0].nonzero()[:, 0]
-    blank = replaced_ids(twin, single, replacement)
-    function = TargetValue(twin)
-    weights, *others = forward_arguments(twin, single, target)
-
-    def value(kept: Tensor) -> Tensor:
-        there = torch.ones(len(kept), single.input_ids.shape[1], dtype=torch.bool, device=kept.device)
-        there[:, positions] = kept.bool()
-        ids = torch.where(there, single.input_ids, blank)  # (K, n)
-        wanted, *rest = (one.expand(len(kept), *one.shape[1:]) for one in (weights, *others))
+    def value(self, kept: Tensor) -> Tensor:
+        """(K, n_content) of 0 and 1 -> (K,) the target's value."""
+        there = torch.ones(len(kept), self._ids.shape[1], dtype=torch.bool, device=kept.device)
+        there[:, self.positions] = kept.bool()
+        ids = torch.where(there, self._ids, self._blank)  # (K, n)
         with torch.no_grad():
-            result: Tensor = function(embeddings(twin, ids), wanted, *rest)
+            arguments = (one.expand(len(kept), *one.shape[1:]) for one in self._arguments)
+            result: Tensor = TargetValue(self._twin)(embeddings(self._twin, ids), *arguments)
         return result
-
-    return Presence(positions, value, max(1, PASS_TOKENS // single.input_ids.shape[1]))

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from adapler.backbones.families import Target
 from adapler.inference import working_copy
 from analysis.scores.base import AtLeast, Batch, LayerScores, scoring_method
-from analysis.scores.inputs import Presence, Sign, Token, presence, reduced, seeded
+from analysis.scores.inputs import Presence, Sign, Token, reduced, seeded
 
 Samples = Annotated[int, AtLeast(4)] | Literal["auto"]
 UNSTABLE = 0.5  # rank correlation of the two halves of the samples, below which a warning is given
@@ -182,7 +182,7 @@ def _by_document(
     stability = torch.ones(len(values), 1, device=values.device)
     for row, single in enumerate(batch.singles()):
         with seeded(batch, row):
-            document = presence(twin, single, target, replacement)
+            document = Presence(twin, single, target, replacement)
             if not len(document.positions):
                 continue
             found, stability[row] = explain(document, torch.ones(1, len(document.positions), device=values.device))

@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerFast
 
 from adapler.errors import ArgumentError, DataError
 from analysis.corpus import (
-    TRUNCATIONS,
     WindowScores,
     aggregate,
     align,
@@ -20,7 +19,6 @@ from analysis.corpus import (
     layer_units,
     marked_units,
     unit_labels,
-    unit_slices,
     why_skipped,
     word_scores,
 )
@@ -169,7 +167,7 @@ def test_a_query_is_a_second_segment_that_nobody_annotated(tiny_tokenizer: Any) 
         align(document, tiny_tokenizer, max_length=6, with_query=True)
 
 
-@pytest.mark.parametrize("truncation", TRUNCATIONS)
+@pytest.mark.parametrize("truncation", ["truncate", "rationale-windows", "all-windows"])
 def test_a_document_without_a_wordpiece_is_named(tiny_tokenizer: Any, truncation: str) -> None:
     with pytest.raises(ArgumentError, match="document d: its 1 words give no wordpiece"):
         align(Document("d", ["\u200b"], [0]), tiny_tokenizer, truncation=truncation)
@@ -320,12 +318,6 @@ def test_uniform_windows_are_stitched_to_a_uniform_document(tiny_tokenizer: Any)
     assert stitched.n_input == stitched.n_present == 17
     (raw,) = units(windows, [scored([-2.0] * n, signed=True) for n in lengths], "none")
     assert raw.signed and (raw.scores == -2).all()  # signed scores are no shares of a window
-
-
-def test_units_of_a_truncation(tiny_tokenizer: Any) -> None:
-    windows = align(Document("d", ["film"] * 11, [0]), tiny_tokenizer, max_length=6, truncation="all-windows").windows
-    assert unit_slices(windows, truncation="all-windows") == [slice(0, 3)]
-    assert unit_slices(windows, truncation="rationale-windows") == [slice(0, 1), slice(1, 2), slice(2, 3)]
 
 
 def test_why_skipped() -> None:

@@ -252,7 +252,7 @@ def test_saved_scores_alone_need_no_model() -> None:
         ({"target": "gold"}, "target: got 'gold', and no gold= says which class that is"),
         ({"threshold_scale": 2.0}, "threshold_scale: got 2.0, but there is no AdapLeR model"),
         ({"metrics": ["fpr"]}, "metrics: no such option, there are max_length, threshold_scale"),
-        ({"seed": -1}, "seed: got -1"),
+        ({"seed": -1}, "--seed: -1 is not at least 0"),
         (
             {"scores": {"mine": [1, 2]}},
             r"scores: 'mine' has the shape \(2,\), must have a score for each of the 1 words",

@@ -21,7 +21,7 @@ from transformers import (
 
 from adapler.errors import ArgumentError, CheckpointError
 from analysis import explain, rationale_eval
-from analysis.scoring import is_adapler, load_classifier, load_models
+from analysis.scoring import is_adapler, load_models
 from tests.analysis.conftest import tiny_bert
 from tests.conftest import tiny_adapler
 
@@ -31,6 +31,10 @@ def folder(tiny_tokenizer: Any, tmp_path: Path) -> Path:
     tiny_bert().save_pretrained(tmp_path / "model")
     tiny_tokenizer.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
+
+
+def load_classifier(name: str) -> Any:
+    return load_models(name, None, object())[0]
 
 
 def compiled(model: Any) -> Any:

@@ -123,7 +123,7 @@ def test_help_and_page_name_every_group_of_metrics() -> None:
     page = (PAGES / "how-to" / "evaluate.md").read_text(encoding="utf-8")
     listed = page.partition("or their groups ")[2].partition(".")[0]
     assert tuple(re.findall(r"`(\w+)`", listed)) == GROUPS
-    assert f"groups of them ({', '.join(GROUPS)})" in " ".join(help_text("analysis.rationale_eval").split())
+    assert f"groups ({', '.join(GROUPS)})" in " ".join(help_text("analysis.rationale_eval").split())
 
 
 def test_signatures_are_as_written() -> None:
