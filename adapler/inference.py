@@ -37,7 +37,7 @@ from adapler.calibration import (
 from adapler.errors import ArgumentError
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.options import is_number
-from adapler.passes import check_finite, plain_pass_of
+from adapler.passes import check_finite, plain_pass
 from adapler.system import choose_dtype, replacing
 from adapler.text import (
     INPUTS,
@@ -591,4 +591,4 @@ class InferenceClassifier(nn.Module):
 
     def forward(self, **batch: Tensor) -> SequenceClassifierOutput:
         """Logits (B, C) in float32 of a padded batch: input_ids (B, N), attention_mask, token_type_ids."""
-        return SequenceClassifierOutput(logits=plain_pass_of(self.classifier, batch))
+        return SequenceClassifierOutput(logits=plain_pass(self.classifier, batch))

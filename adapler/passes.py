@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from adapler.backbones.attention import Segments, real_lengths, segment_log_softmax, segment_sum
+from adapler.backbones.attention import Reads, Segments, real_lengths, segment_log_softmax, segment_sum
 from adapler.backbones.families import position_ids, view
 from adapler.contribution import MASKED, PackedRow, exact_dtype, retention, soft_removal, threshold
 from adapler.errors import ArgumentError
@@ -129,6 +129,12 @@ class Row:
         row = self.packed if presence is None else PackedRow(self.segments, self.place, presence)
         return LayerView(index, self.hidden[0], row)
 
+    def attend(self, index: int, *, reads: Reads) -> LayerView:
+        """A layer's tokens after its attention, as a policy sees them that decides there."""
+        where: dict[str, Any] = {"positions": self.positions, "segments": self.segments}
+        states, received = self.family.attention_half(index, self.hidden, **where, reads=reads)  # (1, T, D)
+        return LayerView(index, states[0], self.packed, received)
+
     def run(self, index: int, *, key_bias: Tensor | None = None) -> Tensor:
         """The states after a layer, (1, T, D); `key_bias` (1, T) is added to each key's logits. The last layer runs for
         what the head reads only, (1, B, D)."""
@@ -143,21 +149,14 @@ class Row:
         return values.new_full((self.shape.numel(),), fill).index_copy(0, self.place, values).view(self.shape)
 
 
-def plain_pass(
-    backbone: PreTrainedModel, *, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor | None = None
-) -> Tensor:
-    """Logits (B, C): all layers on all tokens, packed, of a `ready` classifier."""
+def plain_pass(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> Tensor:
+    """Logits (B, C) of a batch as a collator makes it: all layers on all tokens, packed, of a `ready` classifier."""
+    ids, mask, types = batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids")  # (B, N) each
     positions = position_ids(backbone.config, mask)  # (B, N)
-    row = Row(backbone, input_ids=input_ids, mask=mask, positions=positions, token_type_ids=token_type_ids)
+    row = Row(backbone, input_ids=ids, mask=mask, positions=positions, token_type_ids=types)
     for index in range(row.layers):
         row.hidden = row.run(index)
     return row.family.head(row.hidden[0])
-
-
-def plain_pass_of(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> Tensor:
-    """`plain_pass` of a batch as a collator makes it."""
-    ids, mask = batch["input_ids"], batch["attention_mask"]
-    return plain_pass(backbone, input_ids=ids, mask=mask, token_type_ids=batch.get("token_type_ids"))
 
 
 class _Found:
@@ -245,10 +244,7 @@ def hard_pass(
             row.hidden = _drop(policy, row.view(index), row, found, scale=scale, fate=fate)
         found.enter(index)
         if decides and policy.place == "between" and index < row.layers - 1:
-            states, received = row.family.attention_half(
-                index, row.hidden, positions=row.positions, segments=row.segments, reads=policy.reads
-            )  # (1, T, D)
-            view = LayerView(index, states[0], row.packed, received)
+            view = row.attend(index, reads=policy.reads)
             row.hidden = row.family.feed_forward_half(index, _drop(policy, view, row, found, scale=scale, fate=fate))
         else:
             row.hidden = row.run(index)
@@ -396,13 +392,10 @@ def gated_pass(backbone: PreTrainedModel, policy: Policy, **inputs: Any) -> Adap
         elif last:
             row.hidden = row.run(index)
         else:
-            reads = policy.reads if decides else "nothing"
-            states, received = row.family.attention_half(
-                index, row.hidden, positions=row.positions, segments=row.segments, reads=reads
-            )
-            presence = gates(LayerView(index, states[0], row.packed, received)) if decides else whole
+            view = row.attend(index, reads=policy.reads if decides else "nothing")
+            presence = gates(view) if decides else whole
             left = segment_sum(presence, row.segments)
-            there = presence[None, :, None].to(states.dtype)
+            states, there = view.hidden[None], presence[None, :, None].to(view.hidden.dtype)
             states = row.family.feed_forward_half(index, states * there if policy.fades == "feed_forward" else states)
             row.hidden = states * there if policy.fades == "output" else states
         soft_lengths.append(left)

@@ -288,9 +288,9 @@ class Packed(Stage):
     temperature: float = 2.0
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        from adapler.passes import plain_pass_of
+        from adapler.passes import plain_pass
 
-        logits = plain_pass_of(step.core, step.batch)  # (B, C)
+        logits = plain_pass(step.core, step.batch)  # (B, C)
         parts = {"cross_entropy": nn.functional.cross_entropy(logits.float(), step.batch["labels"])}
         if step.taught is not None:
             parts["logit_distillation"] = logit_distillation(logits, step.taught, temperature=self.temperature)

@@ -22,7 +22,6 @@ from transformers import initialization as init
 
 from adapler.backbones.attention import segment_sum
 from adapler.contribution import Cost, ExactLinear, PackedRow
-from adapler.errors import ArgumentError
 from adapler.options import option
 from adapler.policies.base import LayerView, Policy, Stage, Step, Training, WeightedOptions, policy
 from adapler.policies.top_k import kth_highest
@@ -52,10 +51,6 @@ class TRBert(Policy):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        if config.num_hidden_layers < FEWEST_LAYERS:
-            raise ArgumentError(
-                f"policy: 'trbert' needs {FEWEST_LAYERS} layers at least, the backbone has {config.num_hidden_layers}"
-            )
         self.heads = nn.ModuleDict({str(at): _Head(config.hidden_size) for at in points(config.num_hidden_layers)})
 
     def reset_parameters(self) -> None:
@@ -85,7 +80,7 @@ class TRBert(Policy):
 
 
 def points(layers: int) -> tuple[int, ...]:
-    """The layers that TR-BERT decides before; with three layers the two are one."""
+    """The layers that TR-BERT decides before; with two or three layers the two are one."""
     return tuple(sorted({1, layers // 2}))
 
 
@@ -210,15 +205,16 @@ def with_guide(rows: Any, classifier: Any, *, points: Sequence[int], pad_token_i
     import datasets
 
     from adapler.backbones.decomposition import removal_guide
-    from adapler.training.data import labelled_batches
+    from adapler.training.data import for_each_token
 
-    found: list[Any] = [None] * len(rows)
     device = classifier.device
-    for places, lengths, batch in labelled_batches(rows, device=device, pad_token_id=pad_token_id, title="guide"):
+
+    def guide(batch: dict[str, Tensor]) -> Tensor:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-            guides = removal_guide(classifier, batch, points=points).cpu().numpy()  # (B, P, N)
-        for place, length, guide in zip(places, lengths, guides, strict=True):
-            found[place] = [*guide[:, :length]]  # arrow takes lists of vectors
+            return removal_guide(classifier, batch, points=points)  # (B, P, N)
+
+    by_row = for_each_token(rows, guide, device=device, pad_token_id=pad_token_id, title="guide")
+    found = [[*one] for one in by_row]  # arrow takes lists of vectors
     scores = datasets.List(datasets.List(datasets.Value("float32")))
     return rows.add_column("targets", found, new_fingerprint=uuid.uuid4().hex, feature=scores)
 

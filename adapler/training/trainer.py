@@ -38,7 +38,7 @@ from adapler import flops
 from adapler.errors import TrainingError
 from adapler.evaluation import score_by_example
 from adapler.inference import InferenceClassifier, Predictions, end_autocast, pad_rows, predict_rows
-from adapler.passes import plain_pass_of
+from adapler.passes import plain_pass
 from adapler.policies.base import Stage, Step
 from adapler.system import GROUP_TIMEOUT, choose_device, from_main, is_main, wait_for_everyone
 from adapler.training.config import Optimisation
@@ -280,7 +280,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         if self.stage.distils:
             with torch.no_grad(), self.compute_loss_context_manager():
                 self.teacher = self.teacher.to(inputs["input_ids"].device)  # type: ignore[union-attr]
-                taught = plain_pass_of(self.teacher, inputs)
+                taught = plain_pass(self.teacher, inputs)
         parts, loss = self.stage.train_step(
             Step(
                 model=model,

@@ -195,10 +195,3 @@ def test_where_the_guide_looks() -> None:
     assert [reference_layer(n, points=points(n)) for n in (12, 6, 4, 3)] == [9, 4, 3, 2]
     with pytest.raises(ArgumentError, match=r"^points: 1 is the last of 2 layers"):
         reference_layer(2, points=(1,))
-
-
-def test_two_layers_are_too_few() -> None:
-    classifier = tiny_classifier(num_hidden_layers=2)
-    config = AdapLeRConfig(backbone_config=classifier.config.to_dict(), policy="trbert")
-    with pytest.raises(ArgumentError, match=r"^policy: 'trbert' needs 3 layers at least, the backbone has 2"):
-        AdapLeRForSequenceClassification(config, backbone=classifier)

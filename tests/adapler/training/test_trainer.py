@@ -292,7 +292,7 @@ def test_a_frozen_classifier_teaches_itself(tmp_path: Path, tiny_tokenizer: Any)
 @torch.no_grad()
 def test_a_teacher_gives_the_logits_of_its_classifier() -> None:
     model, ids = tiny_adapler(), torch.randint(3, 60, (2, 9))
-    logits = plain_pass(model.backbone, input_ids=ids, mask=torch.ones_like(ids))
+    logits = plain_pass(model.backbone, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
     torch.testing.assert_close(logits, model(ids, removal="none").logits)
 
 
