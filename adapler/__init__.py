@@ -61,4 +61,4 @@ def _is_the_command() -> bool:
 # transformers' Auto classes and `pipeline` know AdapLeR after `import adapler`, which loads torch and transformers. The
 # command does without, so that `adapler --help` answers at once; it imports the model when it needs it.
 if not _is_the_command():
-    import_module("adapler.pipeline")
+    import_module("adapler.modeling")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapler import ArgumentError
-from adapler.onnx import export_onnx
+from adapler.export import export_onnx
 from adapler.policies.adapler import AdapLeRTraining, Objectives
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.adapler.training.common import training_of

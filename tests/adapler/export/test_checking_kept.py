@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from adapler.onnx import compare
-from tests.adapler.onnx.test_export import drawn, dropping
+from adapler.export import compare
+from tests.adapler.export.test_export import drawn, dropping
 
 
 def stand_in(*answers: tuple[object, object]) -> SimpleNamespace:

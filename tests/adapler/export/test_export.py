@@ -13,14 +13,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-import adapler.onnx as module
+import adapler.export as module
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
 from adapler.backbones.families import family_of, view
 from adapler.calibration import CALIBRATION, read_calibration
 from adapler.cli import main
 from adapler.eraser import read_corpus
+from adapler.export import ONE, PACKED, compare, export_onnx, run_graph
 from adapler.inference import weights_checksum
-from adapler.onnx import ONE, PACKED, compare, export_onnx, run_graph
 from tests.adapler.curves import calibration
 from tests.conftest import VOCABULARY, tiny_adapler
 from tests.test_layering import ROOT
