@@ -57,13 +57,15 @@ for page in (page for group in pages.values() for page in group):
     if page.url_path == wanted or (wanted == "layers" and page.url_path == ""):
         st.switch_page(page, query_params={})  # None would clear those that widgets hold, which is refused
 st.components.v2.component("adapler_history", js=(markup.STATIC / "history.js").read_text())(key="history")
-tour.show()
+with st.container():
+    tour.show()
 if chosen.url_path != "what_if":  # whose edits the address has no more
     st.session_state.pop("edits_told", None)
 try:
     st.session_state.context.head = st.container()
-    if chosen.url_path not in {"trust", "corpus"}:  # drawn here, since the address loses a text that a view draws
-        context.read_text(st.session_state.context)
+    with st.container():  # a control whose place on the page changes loses its part of the address
+        if chosen.url_path not in {"trust", "corpus"}:  # drawn here, since the address loses a text that a view draws
+            context.read_text(st.session_state.context)
     chosen.run()
 finally:
     st.html('<i class="al-ready"></i>')  # see style.css

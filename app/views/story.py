@@ -25,11 +25,12 @@ def render(context: Context) -> None:
         )
     )
     document, trace = context.read()
-    if not trace.gold.any():
-        st.info("Nobody has marked this text.")
-        marked = next((name for name, one in (context.texts or {}).items() if one.spans), None)
-        if marked is not None:
-            st.button("Show a review that people marked", key="marked", on_click=_choose, args=[marked])
+    with st.container():
+        if not trace.gold.any():
+            st.info("Nobody has marked this text.")
+            marked = next((name for name, one in (context.texts or {}).items() if one.spans), None)
+            if marked is not None:
+                st.button("Show a review that people marked", key="marked", on_click=_choose, args=[marked])
     place = st.container()
     titles = methods.titles()
     st.multiselect(

@@ -17,6 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120_000  # milliseconds
+STANDS = "[data-testid=stApp][data-test-script-state=notRunning]:has(.al-head-line h1)"
 
 
 def find_chromium() -> str | None:
@@ -53,11 +54,14 @@ def serve(arguments: Sequence[str] = ()) -> Iterator[Server]:
 
 
 def settle(page: Any) -> None:
-    """Wait until the script has run and the page stands."""
-    page.wait_for_timeout(400)
-    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')", timeout=PATIENCE)
-    page.wait_for_selector(".al-head-line h1", timeout=PATIENCE)
-    page.wait_for_timeout(300)
+    """Wait until the script has run, for more than the moment between a run and one that it asks for."""
+    still = 0
+    for _ in range(PATIENCE // 100):
+        page.wait_for_timeout(100)
+        still = still + 1 if page.locator(STANDS).count() else 0
+        if still == 7:
+            return
+    raise TimeoutError("the page does not come to rest")
 
 
 def launch(playwright: Any) -> Any:
