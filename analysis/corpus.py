@@ -90,9 +90,7 @@ def holds_json_lines(path: str | os.PathLike[str]) -> bool:
 def check_rule(rule: str) -> None:
     """ArgumentError unless it is auto, majority, union or the number of an annotator, from 0."""
     if rule not in (AUTO, MAJORITY, UNION) and not rule.isdecimal():
-        raise ArgumentError(
-            f"annotators: got {rule!r}, allowed are {AUTO}, {MAJORITY}, {UNION}, or an annotator's number from 0"
-        )
+        raise ArgumentError(f"annotators: got {rule!r}, allowed are auto, majority, union, or an annotator's index")
 
 
 def documents_of(corpus: EraserCorpus, split: str, limit: int | None = None, *, seed: int = 0) -> list[EraserExample]:
@@ -203,9 +201,8 @@ def align(
     if not has_pieces.any():
         raise ArgumentError(f"document {example.id}: its {n_words} words give no wordpiece")
     if windows[0].words[0] != SPECIAL:
-        raise ArgumentError(
-            f"tokenizer: {type(tokenizer).__name__} puts no special token first; the classification token is read there"
-        )
+        kind = type(tokenizer).__name__
+        raise ArgumentError(f"tokenizer: {kind} puts no special token first, where classifiers read")
     windows = [replace(one, id=f"{one.document}#{k}" if k else one.document) for k, one in enumerate(windows)]
     return Alignment(tuple(windows), _coverage(rationale, has_pieces, windows))
 

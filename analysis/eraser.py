@@ -95,14 +95,11 @@ class Given:
         rows = [np.where(window.special, 0.0, by_word[:, window.words]) for window in windows]  # (L', n) each
         if self.signed:
             return [WindowScores(row, None, True, of_words=True) for row in rows]
-        masses = [row.sum(1) for row in rows]
-        weight = None
+        masses, weight = [row.sum(1, keepdims=True) for row in rows], None  # (L', 1) each
         if truncation == "all-windows":
             masses, weight = [np.sum(masses, axis=0)] * len(rows), 1.0
-        shares = [
-            np.divide(row, mass[:, None], out=np.zeros_like(row), where=mass[:, None] > 0)
-            for row, mass in zip(rows, masses, strict=True)
-        ]
+        pairs = zip(rows, masses, strict=True)
+        shares = [np.divide(row, mass, out=np.zeros_like(row), where=mass > 0) for row, mass in pairs]
         return [WindowScores(row, weight=weight, of_words=True) for row in shares]
 
     def hard(self, example: EraserExample) -> NDArray[np.bool_] | None:
@@ -149,8 +146,7 @@ def read_given(
     human: one source more, of human annotators. examples: the documents that are evaluated; those of other splits of
     the corpus are passed over, and counted.
 
-    Raises DataError for what is wrong in a source, by file and line or document; ArgumentError for two methods of one
-    name.
+    Raises DataError by file and line or document, ArgumentError for two methods of one name.
     """
     known = {example.id for split in corpus.splits.values() for example in split}
     given: list[Given] = []
@@ -201,11 +197,9 @@ def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExampl
         if str(key) not in wanted:
             found.others += 1
             continue
-        n_words = len(wanted[str(key)].words)
-        if array.ndim not in (1, 2) or array.shape[-1] != n_words:
-            raise DataError(
-                f"{where}: scores of shape {array.shape}, must be ({n_words} words,) or (layers, {n_words})"
-            )
+        n = len(wanted[str(key)].words)
+        if array.ndim not in (1, 2) or array.shape[-1] != n:
+            raise DataError(f"{where}: scores of shape {array.shape}, must be ({n} words,) or (layers, {n})")
         found.scores[str(key)] = array
     if not found.scores:
         raise DataError(f"{name}: has none of the {len(wanted)} documents that are evaluated")
@@ -213,12 +207,13 @@ def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExampl
         raise DataError(f"{name}: scores of {' and '.join(str(n[0] if n else 1) for n in layers)} layers")
     found.signed = any((one < 0).any() for one in arrays.values())
     if found.layers is None and all(np.isin(one, (0, 1)).all() for one in arrays.values()):
-        found.soft = False
-        for document, marks in found.scores.items():
-            for name, part in parts_of(wanted[document]).items():
-                found.spans[document, name] = pl.spans_of(marks[part] == 1)
-        found.soft = not any(found.spans.values())  # zeros alone are scores
-        found.spans = {} if found.soft else found.spans
+        spans = {
+            (document, name): pl.spans_of(marks[part] == 1)
+            for document, marks in found.scores.items()
+            for name, part in parts_of(wanted[document]).items()
+        }
+        if any(spans.values()):  # zeros alone are scores
+            found.soft, found.spans = False, spans
     return found
 
 
@@ -472,26 +467,23 @@ def classification_scores(
     """
     rows = [answers[document] for document in gold if document in answers]
     judged = {document: label for document, label in gold.items() if document in answers or not present_only}
-    truth = list(judged.values())
-    predicted = [answers[document]["classification"] if document in answers else "" for document in judged]
-    right = [one == other for one, other in zip(truth, predicted, strict=True)]
-    labels = sorted(set(truth))
-    report = classification_report(truth, predicted, labels=labels, output_dict=True, zero_division=0)
-    result: dict[str, Any] = {"accuracy": float(np.mean(right)), "prf": report}
+    truth = np.array(list(judged.values()))
+    predicted = np.array([answers[one]["classification"] if one in answers else "" for one in judged])
+    report = classification_report(truth, predicted, labels=np.unique(truth), output_dict=True, zero_division=0)
+    result: dict[str, Any] = {"accuracy": float((truth == predicted).mean()), "prf": report}
     for kind, key in (("comprehensiveness", COMPREHENSIVENESS), ("sufficiency", SUFFICIENCY)):
         if key not in rows[0]:
             continue
-        whole, changed = [row["classification_scores"] for row in rows], [row[key] for row in rows]
-        chosen = [row["classification"] for row in rows]
-        result[kind] = _mean([p[c] - q[c] for p, q, c in zip(whole, changed, chosen, strict=True)])
-        pairs = [([p[c] for c in p], [q[c] for c in p]) for p, q in zip(whole, changed, strict=True)]
+        said = [(row["classification_scores"], row[key], row["classification"]) for row in rows]
+        result[kind] = _mean([p[c] - q[c] for p, q, c in said])
+        pairs = [([p[c] for c in p], [q[c] for c in p]) for p, q, _ in said]
         result[f"{kind}_entropy"] = _mean([entropy(p) - entropy(q) for p, q in pairs])
         result[f"{kind}_kl"] = _mean([entropy(q, p) for p, q in pairs])
         if "thresholded_scores" in rows[0]:
             shares = _shares([one["threshold"] for one in rows[0]["thresholded_scores"]])
             drops = [
                 [p[c] - {one["threshold"]: one[key][c] for one in row["thresholded_scores"]}[share] for share in shares]
-                for row, p, c in zip(rows, whole, chosen, strict=True)
+                for row, (p, _, c) in zip(rows, said, strict=True)
             ]  # (D, shares)
             points = np.mean(drops, axis=0)
             result["aopc_thresholds"] = list(shares)
@@ -578,12 +570,7 @@ def eraser_meta(
 
 
 def line_of(
-    document: Document,
-    scored: Sequence[ScoredWindow],
-    method: ScoringMethod,
-    layer: int,
-    plan: Plan,
-    scorer: Scorer,
+    document: Document, scored: Sequence[ScoredWindow], method: ScoringMethod, layer: int, plan: Plan
 ) -> dict[str, Any]:
     """A method's line of a predictions file, see `analysis.eraser`.
 
@@ -592,7 +579,7 @@ def line_of(
     rationale are that model's too; a document's are those of the mean of its windows' logits. With faithfulness metrics
     among the settings the same is written for the percentages of ERASER's AOPC.
     """
-    example, how = document.example, plan.settings
+    example, how, scorer = document.example, plan.settings, plan.scorer
     rows = [one.scores[method.key] for one in scored]
     by_layer = word_scores(document.windows, rows, n_words=len(example.words), aggregation=how.aggregation)  # (L', W)
     scores = by_layer[layer if len(by_layer) > 1 else 0]
@@ -645,10 +632,8 @@ def layers_to_write(
     for key, method in scorer.methods.items():
         layer = 0 if method.layerwise is False else layers.get(key) if layers is not None else how.rationale_layer
         if layer is None or not 0 <= layer < scorer.model.config.num_hidden_layers:
-            raise ArgumentError(
-                f"rationale_layer: got {layer} for {key!r}; name a layer (--rationale-layer), or a report of the "
-                "validation split (--rationale-layers): the best one here would be chosen by the answers"
-            )
+            said = "name one (--rationale-layer), or a report of the validation split (--rationale-layers)"
+            raise ArgumentError(f"rationale_layer: got {layer} for {key!r}; {said}")
         found[key] = layer
     return found
 
@@ -663,10 +648,8 @@ def best_layers(
     report = RationaleReport.load(path)
     meta, data = report.meta, report.meta["data"]
     if meta["split"] == settings.split and (data["name"] == corpus.name or data.get("checksum") == corpus.checksum):
-        raise ArgumentError(
-            f"rationale_layers: {path} is a report of {settings.split!r}, the split that is evaluated; its best layers "
-            "would be chosen by the answers, give a report of the validation split"
-        )
+        said = "choose layers by a report of the validation split"
+        raise ArgumentError(f"rationale_layers: {path} is a report of {settings.split!r}, which is evaluated; {said}")
     ours = {"data": {"name": corpus.name}, "checksums": facts.get("checksums")}
     ours |= {name: getattr(settings, name) for name in ("truncation", "max_length", "aggregation", "threshold_scale")}
     theirs = {**meta, "data": {"name": data["name"]}}

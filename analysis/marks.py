@@ -93,10 +93,8 @@ def word_mask(
         if values.dtype.kind in "iu" and len(distinct) == len(values) and distinct <= set(range(n_words)):
             mask[values] = True
             return mask
-    raise ArgumentError(
-        f"{where}: got {str(rationale)[:60]!r}, must be 0 or 1 for each of the {n_words} words, a list of spans "
-        "(start, end), or the marked words' indices"
-    )
+    wanted = f"0 or 1 for each of the {n_words} words, a list of spans (start, end), or the marked words' indices"
+    raise ArgumentError(f"{where}: got {str(rationale)[:60]!r}, must be {wanted}")
 
 
 def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -127,10 +125,8 @@ def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
         row["label"] = row["label"].item() if isinstance(row.get("label"), np.generic) else row.get("label")
         rows.append(row)
     if inside > starts / 2:
-        raise DataError(
-            f"frame: {inside} of {starts} spans begin within a word; beside 'text' spans are of characters. Give spans "
-            "of words beside 'tokens', or marks of 0 and 1"
-        )
+        said = "beside 'text' spans are of characters, beside 'tokens' of words"
+        raise DataError(f"frame: {inside} of {starts} spans begin within a word; {said}")
     yield from rows
 
 

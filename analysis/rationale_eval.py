@@ -102,7 +102,8 @@ class Document:
 
 
 class Plan:
-    """The documents of an evaluation, aligned, and how long their rationales are.
+    """The documents of an evaluation, aligned, how long their rationales are, and what scores them: methods by the
+    scorer, and given ones.
 
     selection: size of a hard rationale of the k best tokens, k = ceil(density * n): mean share (density) and number
         (size) of rationale tokens, share of words of whole documents (word_density), and the split they are measured on
@@ -115,10 +116,11 @@ class Plan:
         corpus: EraserCorpus,
         examples: Sequence[EraserExample],
         gold: Sequence[int],
-        tokenizer: Any,
-        settings: Settings,
+        scorer: Scorer,
+        given: Sequence[eraser.Given] = (),
     ) -> None:
-        self.corpus, self.tokenizer, self.settings = corpus, tokenizer, settings
+        self.corpus, self.scorer, self.settings = corpus, scorer, (settings := scorer.settings)
+        self.given = {one.name: one for one in given}
         self.with_query = queries_differ(corpus) if settings.queries == "auto" else settings.queries == "yes"
         self.documents = [self._document(i, *one) for i, one in enumerate(zip(examples, gold, strict=True))]
         self.n_windows = sum(len(document.windows) for document in self.documents)
@@ -143,7 +145,7 @@ class Plan:
     def _document(self, index: int, example: EraserExample, gold: int) -> Document:
         how, length = self.settings, self.settings.max_length or 0
         options: dict[str, Any] = {"max_length": length, "truncation": how.truncation, "with_query": self.with_query}
-        windows, coverage = align(example, self.tokenizer, **options)
+        windows, coverage = align(example, self.scorer.tokenizer, **options)
         together = len(windows) if how.truncation == "all-windows" else 1  # windows that are judged as one unit
         parts = [slice(i, i + together) for i in range(0, len(windows), together)]
         units = [(part, unit_labels(windows[part], aggregation=how.aggregation)) for part in parts]
@@ -218,7 +220,7 @@ class Plan:
         return {
             **{name: value for name, value in record(how).items() if name not in hidden},
             "data": {"name": self.corpus.name, "checksum": self.corpus.checksum},
-            "tokens": "words" if isinstance(self.tokenizer, WordTokens) else "wordpieces",
+            "tokens": "words" if isinstance(self.scorer.tokenizer, WordTokens) else "wordpieces",
             "coverage": {name: int(value) for name, value in coverage.items()},
             **({"people": annotator_facts(examples, how.annotators)} if several else {}),
             "windows": {"total": self.n_windows, "skipped_in_scored_documents": sum(skipped)},
@@ -336,7 +338,7 @@ def evaluate(
     if rationales or rationale_layers is not None or settings.rationale_layer is not None:
         layers = eraser.layers_to_write(rationales, rationale_layers, scorer, corpus=corpus, facts=facts)
     gold = [0] * len(examples) if classifier is None else scoring.gold_indices(classifier, corpus, examples)
-    plan = Plan(corpus, examples, gold, tokenizer, settings)
+    plan = Plan(corpus, examples, gold, scorer, given)
     scorer.open_files(cache, [one.name for one in given])
 
     names = [*scorer.methods, *(one.name for one in given)]
@@ -361,15 +363,14 @@ def evaluate(
                         if there := one.windows(document.id, document.windows, settings.truncation):
                             scores[one.name] = there
                     if document.skipped is None:
-                        values, units = judge(document, scores, given, plan)
+                        values, units = judge(document, scores, plan)
                         pictures.add(units)
                         rows += values
-                        rows += judge_faithfulness(document, scored, scores, given, plan, scorer)
+                        rows += judge_faithfulness(document, scored, scores, plan)
                     for name, by_layer in official.items():
-                        source = next((one for one in given if one.name == name), None)
-                        eraser.judge_as_eraser(by_layer, document, scores.get(name), source, plan)
+                        eraser.judge_as_eraser(by_layer, document, scores.get(name), plan.given.get(name), plan)
                     for key, layer in layers.items():
-                        lines[key].append(eraser.line_of(document, scored, scorer.methods[key], layer, plan, scorer))
+                        lines[key].append(eraser.line_of(document, scored, scorer.methods[key], layer, plan))
                     for key, of_windows in scores.items():
                         kinds.setdefault(key, set()).update((len(one.scores), one.signed) for one in of_windows)
                         for name in of_windows[0].diagnostics:
@@ -386,7 +387,7 @@ def evaluate(
     rows = [row for row in rows if row[1] not in mixed or row[4] not in uniform]
     frame = pd.DataFrame(rows, columns=["document", "method", "layer", "unit", "metric", "value"]).dropna()
     meta = {"methods": names, "metrics": settings.metrics, "n_layers": n_layers, "examples": shown, **facts}
-    meta = plan.meta(notes, writes=bool(lines)) | methods_meta(scorer, given, plan.documents, kinds, diagnostics) | meta
+    meta = plan.meta(notes, writes=bool(lines)) | methods_meta(plan, kinds, diagnostics) | meta
     meta |= outcome(records, lengths, reducer) | pictures.meta()
     if official:
         meta |= eraser.eraser_meta(official, given, examples)
@@ -483,12 +484,12 @@ def outcome(records: Sequence[dict[str, Any]], windows: Sequence[tuple[Any, Any]
 
 
 def judge(
-    document: Document, scores: Mapping[str, Sequence[WindowScores]], given: Sequence[eraser.Given], plan: Plan
+    document: Document, scores: Mapping[str, Sequence[WindowScores]], plan: Plan
 ) -> tuple[list[tuple[Any, ...]], list[Any]]:
     """The metrics of a document that need no model, unit by unit: rows of the frame; and of every unit that was judged
     the labels (U,) and each method's scores (L', U)."""
     how, found, units = plan.settings, [], []  # type: Settings, list[tuple[Any, ...]], list[Any]
-    hards = {one.name: one.hard(document.example) for one in given}
+    hards = {name: one.hard(document.example) for name, one in plan.given.items()}
     for number, (part, labels) in enumerate(document.units):
         if how.needs_rationale and not is_judged(labels, all_rationale=how.all_rationale):
             continue
@@ -514,23 +515,18 @@ def judge(
 
 
 def judge_faithfulness(
-    document: Document,
-    scored: Sequence[ScoredWindow],
-    scores: Mapping[str, Sequence[WindowScores]],
-    given: Sequence[eraser.Given],
-    plan: Plan,
-    scorer: Scorer,
+    document: Document, scored: Sequence[ScoredWindow], scores: Mapping[str, Sequence[WindowScores]], plan: Plan
 ) -> list[tuple[Any, ...]]:
     """The metrics that ask the model again, of each window, since each is an input of its own; of a file that brings
     its own classifications, by those."""
     metrics, asked, found = plan.settings.faithfulness_metrics, dict(scores), []  # type: Any, Any, list[Any]
-    for one in given if metrics else ():
+    for name, one in plan.given.items() if metrics else ():
         if own := one.faithfulness(document.id):
-            found += rows_of(document.id, one.name, 0, metrics, [[own.get(metric, math.nan) for metric in metrics]])
-            asked.pop(one.name, None)
-    for number, read in enumerate(scored if metrics and asked and scorer.model is not None else ()):
+            found += rows_of(document.id, name, 0, metrics, [[own.get(metric, math.nan) for metric in metrics]])
+            asked.pop(name, None)
+    for number, read in enumerate(scored if metrics and asked and plan.scorer.model is not None else ()):
         there, target = {name: rows[number] for name, rows in asked.items()}, int(read.logits.argmax())
-        tables = faithfulness_values(read.window, there, scorer, target=target, density=plan.faithfulness_density)
+        tables = faithfulness_values(read.window, there, plan.scorer, target=target, density=plan.faithfulness_density)
         for name, table in tables.items():
             found += rows_of(document.id, name, number, metrics, table)
     return found
@@ -559,14 +555,12 @@ def example_of(
 
 
 def methods_meta(
-    scorer: Scorer,
-    given: Sequence[eraser.Given],
-    documents: Sequence[Document],
+    plan: Plan,
     kinds: Mapping[str, set[tuple[int, bool]]],
     diagnostics: Mapping[tuple[str, str], Sequence[NDArray[Any]]],
 ) -> dict[str, Any]:
     """Metadata of the methods for the report: titles, scopes, options, diagnostics."""
-    methods = scorer.methods
+    methods, given = plan.scorer.methods, plan.given
     layered = {key: max(layers for layers, _ in found) > 1 for key, found in kinds.items()}
     found: dict[str, dict[str, Any]] = {}
     for (key, name), rows in diagnostics.items():
@@ -575,12 +569,12 @@ def methods_meta(
         found.setdefault(key, {})[name] = numbers
     return {
         "titles": {key: m.title + key.removeprefix(m.name) for key, m in methods.items()}
-        | {one.name: "Human" if one.name == eraser.HUMAN else one.name for one in given},
+        | {name: "Human" if name == eraser.HUMAN else name for name in given},
         "options": {key: dict(m.options) for key, m in methods.items() if m.options},
         "layerwise": {key: layered[key] if m.layerwise is None else m.layerwise for key, m in methods.items()}
-        | {one.name: one.layers is not None for one in given},
-        "scopes": {key: m.scope for key, m in methods.items()} | {one.name: AT_INPUT for one in given},
-        "missing": {one.name: sum(document.id not in one.scores for document in documents) for one in given},
+        | {name: one.layers is not None for name, one in given.items()},
+        "scopes": {key: m.scope for key, m in methods.items()} | dict.fromkeys(given, AT_INPUT),
+        "missing": {key: sum(one.id not in m.scores for one in plan.documents) for key, m in given.items()},
         "diagnostics": found,
     }
 
@@ -605,10 +599,7 @@ def _methods(
         if one.name in chosen:
             raise ArgumentError(f"predictions: {one.name!r} is a method that is evaluated too; rename the file")
         if one.layers not in (None, n_layers):
-            number = counted(one.layers, "layer")
-            raise ArgumentError(
-                f"predictions: {one.name!r} has scores of {number}; the model, or another, has {n_layers}"
-            )
+            raise ArgumentError(f"predictions: {one.name!r} has {counted(one.layers, 'layer')}, others {n_layers}")
     how = scorer.settings
     for name, layers in (("faithfulness_layers", how.faithfulness_layers), ("rationale_layer", [how.rationale_layer])):
         for layer in layers or ():

@@ -81,8 +81,7 @@ class RationaleReport:
     """Result of `analysis.rationale_eval.evaluate`: `frame` and `meta`, described at the top of this file.
 
     unit: index of the judged unit in its document (a window, where windows are judged one by one); a document's value
-    is the mean over its units. A method with a meaning at the input only has values at layer 0.
-    run_facts: of this run and no other (how much came out of the cache): for the screen, never written.
+    is the mean over its units. run_facts: how much came out of the cache; never written.
     """
 
     frame: pd.DataFrame
@@ -168,10 +167,8 @@ class RationaleReport:
         return self.frame.copy()
 
     def summary(self) -> pd.DataFrame:
-        """One row per cell: method, layer, metric, mean, low, high (95 % bootstrap of documents), n, skipped.
-
-        A method with a meaning at the input only has cells at layer 0 only.
-        """
+        """One row per cell: method, layer (0 alone for a method with a meaning at the input only), metric, mean, low,
+        high (95 % bootstrap of documents), n, skipped."""
         return self._summary.copy()
 
     @cached_property
@@ -187,8 +184,7 @@ class RationaleReport:
         return frame[layerwise | (frame["layer"] == 0)].reset_index(drop=True)
 
     def comparisons(self, reference: str | None = None, metric: str = "average_precision") -> pd.DataFrame:
-        """`compare` of `reference` (`cp`, or else `policy`) with every other method at each layer; a method with a
-        meaning at the input only stands against every layer of the reference."""
+        """`compare` of `reference` (`cp`, or else `policy`) with every other method at each layer."""
         reference = reference or self._of_removal() or OF_REMOVAL[0]
         for kind, name, names in (("metric", metric, self.metrics), ("reference", reference, self.methods)):
             if name not in names:
@@ -256,11 +252,8 @@ class RationaleReport:
         return Table(metric_title(metric), self.methods, mean, best, differs, grid(chosen, "low"), grid(chosen, "high"))
 
     def tables(self, metrics: Sequence[str] | str | None = None) -> list[Table]:
-        """Tables of the given metrics; default: the main ones, and ERASER's own scores under `--protocol eraser`.
-
-        The scorer's numbers are no means of the documents' values: IOU F1 is of mean precision and mean recall, and
-        documents count that the other metrics leave out (DeYoung et al. 2020, rationale_benchmark).
-        """
+        """Tables of the given metrics; default: the main ones, and ERASER's own scores under `--protocol eraser`, which
+        are no means of the documents' values."""
         if metrics is not None:
             return [self.table(metric) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
         found: dict[str, list[Any]] = self.meta.get("eraser_scores") or {}
@@ -279,9 +272,8 @@ class RationaleReport:
         """(method, text of each layer's cell). write: of a mean, whether it is best and whether it differs; at_input:
         the mark of a method with a meaning at the input only, whose other cells are empty."""
         for row, method in enumerate(table.methods):
-            layers = range(self.n_layers if self.is_layerwise(method) else 1)
-            columns = zip(layers, table.mean[row], table.best[row], table.differs[row], strict=False)
-            cells = [write(float(mean), bool(best), bool(differs)) for _, mean, best, differs in columns]
+            columns = (column[row].tolist() for column in (table.mean, table.best, table.differs))
+            cells = [write(*cell) for cell in zip(*columns, strict=True)]
             if not self.is_layerwise(method):
                 cells = [cells[0] + at_input, *[""] * (self.n_layers - 1)]
             yield method, cells
@@ -382,7 +374,7 @@ class RationaleReport:
         return " ".join(said)
 
     def scopes(self) -> str:
-        """One sentence on what "per layer" means for each method; empty for a report that does not say."""
+        """One sentence on what "per layer" means for each method."""
         known: dict[str, list[str]] = {}
         for method, scope in self.meta.get("scopes", {}).items():
             known.setdefault(scope, []).append(self.title(method))
@@ -448,11 +440,8 @@ class RationaleReport:
         return cls(frame, content["meta"])
 
     def save(self, directory: str | Path, *, progress: bool = False, draw: bool = True) -> list[Path]:
-        """Write report.json, layers.csv, documents.parquet, table.tex, table.md, report.html and figures/.
-
-        progress: show a bar. draw: whether figures, which take most of the time, and report.html, which holds them,
-        are written.
-        """
+        """Write report.json, layers.csv, documents.parquet, table.tex, table.md, and with `draw` report.html and
+        figures/, which take most of the time. progress: show a bar."""
         names = ("report.json", "layers.csv", "documents.parquet", "table.tex", "table.md", "report.html")
         *paths, page = [Path(directory) / name for name in names]
         self.to_json(paths[0])
@@ -700,8 +689,7 @@ def _at(scores: Any, path: Sequence[str | int]) -> float:
 
 
 def header(report: RationaleReport, data: str = "", remark: str = "") -> str:
-    """Header of the tables: data, coverage, and the scores of the two models. data, remark: where the data is, and what
-    stands behind it; default: the data's name."""
+    """Header of the tables: data, coverage, and the scores of the two models. data: where it is, remark: behind it."""
     meta, seen, documents = report.meta, report.meta["coverage"], report.meta["documents"]
     lines = [
         f"adapler    {meta.get('adapler') or '-'}",

@@ -192,9 +192,7 @@ def expand_metrics(names: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for name in names:
         if name not in METRICS and name not in GROUPS:
-            raise ArgumentError(
-                f"metric: got {name!r}, allowed are {', '.join(METRICS)}; or groups of them: {', '.join(GROUPS)}"
-            )
+            raise ArgumentError(f"metric: got {name!r}, allowed are {', '.join([*METRICS, *GROUPS])}")
         expanded += metric_names(name) if name in GROUPS else (name,)
     if not expanded:
         raise ArgumentError("metrics: got none, at least one is needed")
@@ -290,10 +288,8 @@ def load_models(
         one.__name__.endswith("ForSequenceClassification") for one in kinds
     )  # a class of one's own is taken at its word
     if headless or not isinstance(model, torch.nn.Module) or getattr(config, "is_encoder_decoder", config is None):
-        raise ArgumentError(
-            f"model: got a {kinds[0].__name__}, must be an encoder with a classification head "
-            "(...ForSequenceClassification), a folder or a hub name"
-        )
+        wanted = "an encoder with a classification head (...ForSequenceClassification), a folder or a hub name"
+        raise ArgumentError(f"model: got a {kinds[0].__name__}, must be {wanted}")
     for name, one in (("model", model), ("adapler", reducer)):
         dtypes = () if one is None else {p.dtype for p in one.parameters() if p.is_floating_point()}
         if other := next((str(dtype) for dtype in dtypes if dtype != torch.float32), ""):
@@ -325,9 +321,8 @@ def gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
     names = [str(name) for _, name in sorted((int(index), name) for index, name in model.config.id2label.items())]
     indices = match_labels(list(corpus.labels), names)
     if indices is None:
-        raise ArgumentError(
-            f"{corpus.name}: its labels, {', '.join(corpus.labels)}, are not the model's: {', '.join(names)}"
-        )
+        labels = ", ".join(corpus.labels)
+        raise ArgumentError(f"{corpus.name}: its labels, {labels}, are not the model's: {', '.join(names)}")
     known = dict(zip(corpus.labels, indices, strict=True))
     return [known[example.label] for example in examples]
 

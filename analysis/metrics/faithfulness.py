@@ -245,9 +245,7 @@ class Versions:
         """Scores of its content tokens, (S, n_c)."""
         rows = np.asarray(scores, dtype=np.float64)
         if rows.shape[1:] != (self.n_content,) or not np.isfinite(rows).all():
-            raise ArgumentError(
-                f"scores: got shape {rows.shape}, must be (rows, {self.n_content} content tokens) and finite"
-            )
+            raise ArgumentError(f"scores: got shape {rows.shape}, must be (rows, {self.n_content} tokens) and finite")
         return rows
 
     def generator(self, *more: int) -> np.random.Generator:

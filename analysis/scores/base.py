@@ -90,10 +90,8 @@ class Batch:
         mask = self.attention_mask.long()
         wrong = ((mask != 0) & (mask != 1)).any(-1) | (mask[:, 1:] > mask[:, :-1]).any(-1) | (mask[:, 0] == 0)
         if bool(wrong.any()):
-            raise ArgumentError(
-                f"batch: attention_mask of {self.ids[int(wrong.nonzero()[0, 0])]!r} must be ones and then zeros; "
-                "pad on the right (tokenizer.padding_side = 'right')"
-            )
+            text = self.ids[int(wrong.nonzero()[0, 0])]
+            raise ArgumentError(f"batch: attention_mask of {text!r} must be ones and then zeros; pad on the right")
 
     def to(self, device: torch.device) -> Batch:
         """This batch on another device."""
@@ -453,10 +451,9 @@ class ScoringMethod:
         if values.dim() in (1, 2):
             values = values[None, None] if values.dim() == 1 else values[:, None]
         if values.dim() != 3 or (values.shape[0], values.shape[2]) != (n_batch, n_tokens):
-            raise ArgumentError(
-                f"method {self.name!r}: must return numbers of shape (tokens {n_tokens},), (texts {n_batch}, tokens), "
-                f"(texts, 1, tokens) or (texts, layers, tokens), got {tuple(values.shape) or type(result).__name__}"
-            )
+            wanted = f"(texts {n_batch}, layers or 1, tokens {n_tokens}), (texts, tokens) or (tokens,)"
+            got = tuple(values.shape) or type(result).__name__
+            raise ArgumentError(f"method {self.name!r}: must return numbers of shape {wanted}, got {got}")
         mask = batch.attention_mask.to(values.device)
         values = values.float().masked_fill(~mask.bool()[:, None], 0)
         if bool((values < 0).any()):
@@ -483,10 +480,8 @@ class ScoringMethod:
             raise ArgumentError(f"{where} scores at padding, and of tokens that are not present, must be 0")
         sums = scores.sum(-1)
         if not result.signed and bool((scores < 0).any() | (((sums - 1).abs() > 1e-3) & (sums != 0)).any()):
-            raise ArgumentError(
-                f"{where} unsigned scores must not be negative, and sum to 1 over the real tokens or be 0: lowest "
-                f"{float(scores.min()):.3g}, sums {float(sums.min()):.4g} to {float(sums.max()):.4g}"
-            )
+            found = f"lowest {float(scores.min()):.3g}, sums {float(sums.min()):.4g} to {float(sums.max()):.4g}"
+            raise ArgumentError(f"{where} unsigned scores must not be negative, and sum to 1 or be 0: {found}")
 
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)

@@ -101,10 +101,8 @@ def layer_parts(model: Any) -> list[LayerParts]:
             except AttributeError:
                 continue
             return parts
-    raise ArgumentError(
-        f"model: the layers of {type(model).__name__} are not laid out as in BERT, DistilBERT, MPNet or ModernBERT; "
-        "methods that take a layer apart (globenc, alti, value_zeroing) cannot run on it"
-    )
+    known = "BERT, DistilBERT, MPNet or ModernBERT"
+    raise ArgumentError(f"model: the layers of {type(model).__name__} are not laid out as in {known}")
 
 
 def _by_layer(
@@ -119,10 +117,8 @@ def _by_layer(
     twin = working_copy(model)
     parts = layer_parts(twin)
     if method != "value_zeroing" and parts[0].kind == "modernbert":
-        raise ArgumentError(
-            f"model: the layers of {model.config.model_type!r} have their norms before the blocks; "
-            f"{method} is defined for norms after the residuals and cannot run on it"
-        )
+        kind = model.config.model_type
+        raise ArgumentError(f"model: {method} is not defined for norms before the blocks, as {kind!r} has them")
     mixed: list[Tensor] = []
     results = []
     with torch.no_grad():
@@ -137,10 +133,8 @@ def _by_layer(
                 alpha, values = attention[0, :, 0], part.values(states[:1])[0]  # (H, N), (N, D)
                 expected = torch.einsum("hn,nhd->hd", alpha, values.view(len(values), len(alpha), -1)).flatten()
                 if expected.shape != found.shape or (expected - found).norm() > _UNLIKE * found.norm():
-                    raise ArgumentError(
-                        f"model: layer {layer} of {type(twin).__name__} does not mix its values by the attention "
-                        f"weights that it returns; {method} cannot run on it"
-                    )
+                    said = "does not mix its values by the attention weights that it returns"
+                    raise ArgumentError(f"model: layer {layer} of {type(twin).__name__} {said}")
                 results.append(compute(part, states, attention).to(batch.input_ids.device))
     share_logits(model, batch, output.logits)
     return results

@@ -24,7 +24,7 @@ from analysis.metrics import plausibility as pl
 from analysis.rationale_eval import Pictures, Plan, evaluate
 from analysis.scores import get_method
 from analysis.scores.base import adapler_pass
-from analysis.scoring import Settings
+from analysis.scoring import Scorer, Settings
 from tests.analysis.conftest import BAD, GOOD, tiny_bert
 from tests.conftest import tiny_classifier
 
@@ -278,7 +278,7 @@ def test_windows_of_nothing_but_rationale_are_left_out_and_counted(tiny_tokenize
     one = EraserExample("d", ("film",) * 12, "NEG", ((2, 11),), "")  # windows of words 2-5, 6-9 and 10-11
     corpus = EraserCorpus("one", "", "0", ("NEG", "POS"), {"test": (one,)})
     settings = Settings(truncation="rationale-windows", max_length=6)
-    found = Plan(corpus, [one], [0], tiny_tokenizer, settings)
+    found = Plan(corpus, [one], [0], Scorer(None, None, tiny_tokenizer, settings))
     assert found.n_windows == 3
     assert found.meta([], writes=False)["windows"]["skipped_in_scored_documents"] == 2
     assert (found.own["density"], found.own["size"]) == (0.5, 1.0), "of the third window: word 10, and 11 is outside"
@@ -451,12 +451,12 @@ def test_what_the_classifier_says_of_a_written_rationale(
 def test_layers_are_chosen_by_the_report_of_another_split(adapler_folder: Path, data: Path, tmp_path: Path) -> None:
     shutil.copy(data / "test.jsonl", data / "val.jsonl")
     out, options = tmp_path / "out", {"methods": ["saliency", "random"], "metrics": "average_precision"}
-    with pytest.raises(ArgumentError, match="rationale_layer: got None for 'saliency'; name a layer"):
+    with pytest.raises(ArgumentError, match="rationale_layer: got None for .saliency.; name one"):
         run(adapler_folder, data, rationales=out, **options)
     for split in ("test", "val"):
         found = run(adapler_folder, data, split=split, **options)
         found.save(tmp_path / split, draw=False)
-    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
+    with pytest.raises(ArgumentError, match="is a report of 'test', which is evaluated"):
         run(adapler_folder, data, rationales=out, rationale_layers=tmp_path / "test", **options)
     run(adapler_folder, data, rationales=out, rationale_layers=tmp_path / "val", **options)
     means = found.frame.groupby(["method", "layer"])["value"].mean()
