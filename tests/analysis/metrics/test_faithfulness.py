@@ -187,7 +187,7 @@ def test_no_content_is_undefined() -> None:
     [
         ({"variant": "drop"}, "variant: got 'drop', allowed are delete, mask"),
         ({"variant": "mask"}, "mask_id: got None, variant 'mask' needs"),
-        ({"scores": [0.1] * 9}, r"scores: got shape \(1, 9\), must be \(rows, 10 content tokens\)"),
+        ({"scores": [0.1] * 9}, r"scores: got shape \(1, 9\), must be \(rows, 10 tokens\)"),
         ({"scores": [math.nan] * 10}, "and finite"),
     ],
 )
@@ -274,5 +274,5 @@ def test_soft_metrics_are_means_over_draws() -> None:
         assert found[0][name] > found[2][name] > found[1][name]
     assert fa.keep_chances([1, 3, 2]).tolist() == [0, 1, 0.5] and fa.keep_chances([2, 2]).tolist() == [0.5, 0.5]
     assert math.isnan(fa.soft_comprehensiveness(0.5, 0.4, 0.6)) and math.isnan(fa.soft_sufficiency(0.5, 0.4, 0.6))
-    with pytest.raises(ArgumentError, match="must be \\(rows, 10 content tokens\\)"):
+    with pytest.raises(ArgumentError, match="must be \\(rows, 10 tokens\\)"):
         fa.soft_rows(asked, [[1.0]])
