@@ -14,7 +14,6 @@ longer than the model's input is cut into windows; `truncation` says how:
 
 from __future__ import annotations
 
-import math
 import os
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping, Sequence
@@ -413,7 +412,7 @@ def layer_units(
     there = [np.ones(one.scores.shape, dtype=bool) if one.present is None else one.present for one in given]
     present = np.concatenate(there, axis=1)  # (L', N)
     scores = _stitched(windows, given, how=how)  # (L', U)
-    by_present = None
+    by_present: Any = [None] * len(scores)
     if len(given) > 1 and not signed and not present.all():
         by_present = _stitched(windows, given, how=how, counts=np.array([one.sum(1) for one in there]))
     if aggregation == "none":
@@ -423,16 +422,8 @@ def layer_units(
         n_input = len(np.unique(words)) + int(special.sum())
         n_present = aggregate(present[:, ~special], words, how="max")[0].sum(1) + present[:, special].sum(1)
     return tuple(
-        Unit(
-            labels=labels,
-            scores=scores[layer],
-            n_input=n_input,
-            n_present=int(n_present[layer]),
-            signed=signed,
-            present_scores=None if by_present is None else by_present[layer],
-            **{"density": math.nan, **options},
-        )
-        for layer in range(len(scores))
+        Unit(labels, row, n_input, int(n), signed=signed, present_scores=other, **options)
+        for row, n, other in zip(scores, n_present, by_present, strict=True)
     )
 
 

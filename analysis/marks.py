@@ -274,19 +274,15 @@ def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserC
     if not numbers or annotators.isdecimal() and int(annotators) not in numbers:  # all would be as before, or unmarked
         there = f"have {min(numbers)} to {max(numbers)}" if numbers else "do not tell them apart"
         raise ArgumentError(f"annotators: got {annotators!r}, the documents {there}")
-    splits = {
-        name: tuple(
-            replace(
-                one,
-                spans=tuple(spans_of(combine(annotator_masks(one), annotators, one.places))),
-                annotated=not annotators.isdecimal() or int(annotators) in annotator_numbers(one),
-            )
-            if one.annotators
-            else one
-            for one in examples
-        )
-        for name, examples in corpus.splits.items()
-    }
+
+    def by_rule(one: EraserExample) -> EraserExample:
+        if not one.annotators:
+            return one
+        there = not annotators.isdecimal() or int(annotators) in annotator_numbers(one)
+        spans = spans_of(combine(annotator_masks(one), annotators, one.places))
+        return replace(one, spans=tuple(spans), annotated=there)
+
+    splits = {name: tuple(map(by_rule, examples)) for name, examples in corpus.splits.items()}
     if splits == corpus.splits:
         return corpus
     same = splits[split] == corpus.splits[split]

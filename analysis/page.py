@@ -33,6 +33,7 @@ FIGURE_TITLES = {
     "faithfulness": "Faithfulness",
     "heatmap": "Scores of a document, layer by layer",
 }
+RESULTS = ("documents", "examples", "eraser_scores", "correlations", "curves", "curve_errors")  # in a report's meta
 SCREEN = 160  # pixels for an inch of paper: print is held closer than a screen
 LEAST = 98  # on a narrow screen; a wide figure then scrolls
 
@@ -53,15 +54,8 @@ _ENVIRONMENT = Environment(
     loader=PackageLoader("analysis"), autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
 )
 _ENVIRONMENT.filters.update(number=_minus, p=_p, title=paper.metric_title, counted=counted, visible=visible)
-_ENVIRONMENT.globals.update(
-    steps=STEPS,
-    full=paper.FULL_SHADE,
-    amber=_rgb(paper.AMBER),
-    violet=_rgb(paper.VIOLET),
-    blue=paper.BLUE,
-    grey=paper.GREY,
-    family=paper.HOLM_FAMILY,
-)
+_ENVIRONMENT.globals.update(steps=STEPS, full=paper.FULL_SHADE, family=paper.HOLM_FAMILY)
+_ENVIRONMENT.globals.update(amber=_rgb(paper.AMBER), violet=_rgb(paper.VIOLET), blue=paper.BLUE, grey=paper.GREY)
 
 
 def render(template: str, **values: Any) -> str:
@@ -93,13 +87,7 @@ def report_page(report: RationaleReport, drawn: Mapping[str, str]) -> str:
         comparisons=comparisons,
         grids=grids,
         signed=any((rows < 0).any() for document in documents for rows in document.scores.values()),
-        provenance={
-            key: value
-            for key, value in report.meta.items()
-            if value not in (None, {}, [])
-            and key not in ("documents", "examples", "eraser_scores", "correlations")
-            and not key.startswith("curve")
-        },
+        provenance={k: value for k, value in report.meta.items() if value not in (None, {}, []) and k not in RESULTS},
     )
 
 

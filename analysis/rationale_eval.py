@@ -171,12 +171,13 @@ class Plan:
         return self.measured | ({} if given is None else {"density": given, "word_density": given, "source": "given"})
 
     @cached_property
-    def unit_options(self) -> dict[str, float]:
-        """Density and size of rationales, where a metric needs them; other splits are read only then."""
-        if not any(pl.get_metric(name).uses_density for name in self.settings.plain_metrics):
-            return {}
-        density = self.selection["density"]
-        return {"density": 0.0 if math.isnan(density) else density, "size": self.selection["size"]}
+    def unit_options(self) -> dict[str, Any]:
+        """Of `layer_units`. Density and size of rationales only where a metric needs them: other splits are read."""
+        options: dict[str, Any] = {"aggregation": self.settings.aggregation, "seed": self.settings.seed}
+        if any(pl.get_metric(name).uses_density for name in self.settings.plain_metrics):
+            density = self.selection["density"]
+            options |= {"density": 0.0 if math.isnan(density) else density, "size": self.selection["size"]}
+        return options
 
     @cached_property
     def faithfulness_density(self) -> float | None:
@@ -497,15 +498,7 @@ def judge(
         for name, rows in scores.items():
             windows, hard = document.windows[part], hards.get(name)
             marked = None if hard is None else marked_units(windows, hard, aggregation=how.aggregation)
-            layers = layer_units(
-                windows,
-                rows[part],
-                labels,
-                aggregation=how.aggregation,
-                hard=marked,
-                seed=how.seed,
-                **plan.unit_options,
-            )
+            layers = layer_units(windows, rows[part], labels, hard=marked, **plan.unit_options)
             by_method[name] = np.stack([unit.scores for unit in layers])
             if how.plain_metrics:
                 table = [pl.compute(how.plain_metrics, unit) for unit in layers]  # (L', K)

@@ -582,15 +582,10 @@ class Scorer:
         return [self._scored(window, arrays) for window, arrays in zip(windows, found, strict=True)]
 
     def batch(self, windows: Sequence[Window], labels: Sequence[int] | None = None) -> Batch:
-        return collate(
-            windows,
-            labels=labels,
-            pad_token_id=self.tokenizer.pad_token_id,
-            mask_token_id=self.tokenizer.mask_token_id,
-            device=next(self.model.parameters()).device,
-            seed=self.settings.seed,
-            threshold_scale=self.settings.threshold_scale,
-        )
+        how, device = self.settings, next(self.model.parameters()).device
+        tokens = {"pad_token_id": self.tokenizer.pad_token_id, "mask_token_id": self.tokenizer.mask_token_id}
+        options: dict[str, Any] = {"seed": how.seed, "threshold_scale": how.threshold_scale, **tokens}
+        return collate(windows, labels=labels, device=device, **options)
 
     def _read_by(self, name: str, window: Window, label: int | None) -> dict[str, Any]:
         """Inputs of a method besides a window's tokens: a label, or a seed with the window's name."""

@@ -18,25 +18,11 @@ from matplotlib.figure import Figure
 from adapler.errors import ArgumentError
 from adapler.system import replacing
 from analysis.figures import curves
-from analysis.figures.paper import STYLE, VENUES, select
+from analysis.figures.paper import select
 from analysis.figures.tokens import document_figure, heatmap_figure
-from analysis.figures.tradeoff import read_tradeoff, tradeoff_figure
 
 if TYPE_CHECKING:
     from analysis.report import RationaleReport
-
-__all__ = [
-    "FORMATS",
-    "STYLE",
-    "VENUES",
-    "draw",
-    "kinds",
-    "read_tradeoff",
-    "save_all",
-    "save_figure",
-    "svg_file",
-    "tradeoff_figure",
-]
 
 FORMATS: dict[str, dict[str, Any]] = {  # and what is left out of the file: drawn again, it is the same
     ".pdf": {"CreationDate": None},

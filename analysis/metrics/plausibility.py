@@ -515,7 +515,7 @@ class Unit:
     scores: NDArray[np.float64]
     n_input: int
     n_present: int
-    density: float
+    density: float = math.nan
     size: float = math.nan
     signed: bool = False
     hard: NDArray[np.bool_] | None = None

@@ -27,22 +27,6 @@ from analysis.scores.base import (
 )
 from analysis.scores.perturbation import UnstableScoresWarning
 
-__all__ = [
-    "SCOPES",
-    "AtLeast",
-    "Batch",
-    "LayerScores",
-    "MethodSpec",
-    "ScoringMethod",
-    "UnstableScoresWarning",
-    "attention",
-    "contribution",
-    "decomposition",
-    "get_method",
-    "get_methods",
-    "gradient",
-    "method_names",
-    "normalise",
-    "perturbation",
-    "scoring_method",
-]
+__all__ = ["SCOPES", "AtLeast", "Batch", "LayerScores", "MethodSpec", "ScoringMethod", "UnstableScoresWarning"]
+__all__ += ["attention", "contribution", "decomposition", "gradient", "perturbation"]
+__all__ += ["get_method", "get_methods", "method_names", "normalise", "scoring_method"]

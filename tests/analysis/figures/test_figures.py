@@ -41,7 +41,7 @@ def lines(ax: Axes) -> dict[str, Any]:
 
 def drawn_box(figure: Figure) -> Bbox:
     """What is drawn, in inches; a warning that the layout collapsed is an error here."""
-    with matplotlib.rc_context(figures.STYLE):
+    with matplotlib.rc_context(paper.STYLE):
         figure.draw_without_rendering()
         return figure.get_tightbbox()
 

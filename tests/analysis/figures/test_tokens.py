@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
-from analysis.figures import STYLE, tokens
-from analysis.figures.paper import AMBER, BLUE, FULL_SHADE, GREY, VIOLET
+from analysis.figures import tokens
+from analysis.figures.paper import AMBER, BLUE, FULL_SHADE, GREY, STYLE, VIOLET
 from analysis.figures.tokens import (
     DARKEST,
     DocumentScores,
