@@ -61,6 +61,8 @@ def draw(report: RationaleReport, kind: str, **options: Any) -> Figure:
     some layers only, layers=..."""
     if kind not in _KINDS:
         raise ArgumentError(f"figure {kind!r} is not known, there are {', '.join(_KINDS)}")
+    if kind not in kinds(report, options.get("methods")):
+        raise ArgumentError(f"figure {kind!r}: the report has no results for it")
     return _KINDS[kind](report, **options)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from adapler.options import option, parse, user_errors
 from analysis import figures
-from analysis.figures import tradeoff
+from analysis.figures import curves
 from analysis.report import RationaleReport
 
 
@@ -29,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
     example = "python -m analysis.figures reports/sample-test --style acl --tradeoff runs/tradeoff.csv"
     given = parse(Options, argv, prog="python -m analysis.figures", positional="report", example=example)
-    table = None if given.tradeoff is None else tradeoff.read_tradeoff(given.tradeoff)
+    table = None if given.tradeoff is None else curves.read_tradeoff(given.tradeoff)
     report, folder = RationaleReport.load(given.report), Path(given.report)
     output = Path(given.output or (folder.parent if folder.is_file() else folder) / "figures")
     paths = figures.save_all(report, output, style=given.style, methods=given.methods)
     if table is not None:
-        paths += figures.save_figure(tradeoff.tradeoff_figure(table, style=given.style), output / "tradeoff")
+        paths += figures.save_figure(curves.tradeoff_figure(table, style=given.style), output / "tradeoff")
     for stem in dict.fromkeys(path.with_suffix("") for path in paths):
         print(f"{stem}.{{pdf,png,svg}}")
     return 0

@@ -194,9 +194,7 @@ def alti(model: Any, batch: Batch) -> LayerScores:
         residual is in T already: no identity is added.
     Layer: from the input to the layer. Layer L - 1 has the whole network's map.
     Cost: 1 forward and n x n x D numbers a layer, worked on in blocks, with the slower eager attention.
-    Misleads: the feed-forward block is left out, as in the paper; it does not know the class. A part that points away
-        from the output counts 0, however large it is. Only for layers with norms after the residuals, laid out as in
-        BERT, DistilBERT or MPNet.
+    Misleads: as GlobEnc, and for the same models. A part that points away from the output counts 0, however large.
     Reference: Ferrando, Gallego and Costa-jussa (2022), Measuring the Mixing of Contextual Information in the
         Transformer, https://aclanthology.org/2022.emnlp-main.595
     """

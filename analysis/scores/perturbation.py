@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -112,12 +113,11 @@ def kernel_shap(
     """KernelSHAP: Shapley values of the tokens, estimated from samples that the Shapley kernel draws.
 
     Formula: score_i = weight of token i in a linear regression of F on samples of which tokens are present, drawn with
-        p(k) = (M - 1) / (k (M - k)) for k tokens kept; the whole and the empty text are met exactly.
-        n_samples=auto is min(2 M + 2048, 32 * 2^M) for M content tokens. Special tokens stay and score 0.
+        p(k) = (M - 1) / (k (M - k)) for k of M content tokens kept; the whole and the empty text are met exactly.
+        n_samples and special tokens are as in LIME.
     Layer: at the input.
     Cost: n_samples forwards: about 3,000 for a text of 510 tokens.
-    Misleads: with few samples a token it is noise: `stability` is the rank correlation of the scores from the two
-        halves of the samples, and a warning is given below 0.5.
+    Misleads: with few samples a token it is noise; `stability` and its warning are those of LIME.
     Reference: Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions,
         https://arxiv.org/abs/1705.07874
     """
@@ -147,20 +147,15 @@ def shapley_sampling(
         The scores add up to F(x) - F(no content token), whatever n_samples is. Special tokens stay and score 0.
     Layer: at the input.
     Cost: n_samples x n forwards.
-    Misleads: most of the texts that it asks about are fragments such as the model never saw. `stability` is the
-        rank correlation of the scores from the two halves of the permutations; a warning is given below 0.5.
+    Misleads: most of the texts that it asks about are fragments such as the model never saw; `stability` is as of LIME.
     Reference: Castro, Gomez and Tejada (2009), Polynomial calculation of the Shapley value based on sampling,
         https://doi.org/10.1016/j.cor.2008.04.004
     """
     shares = (n_samples - n_samples // 2, n_samples // 2)  # permutations of each half
 
     def explain(document: Presence, whole: Tensor) -> tuple[Tensor, float]:
-        first, second = (
-            ShapleyValueSampling(document.value).attribute(
-                whole, n_samples=share, perturbations_per_eval=document.per_pass
-            )[0]
-            for share in shares
-        )
+        sample = partial(ShapleyValueSampling(document.value).attribute, perturbations_per_eval=document.per_pass)
+        first, second = (sample(whole, n_samples=share)[0] for share in shares)
         found = (shares[0] * first + shares[1] * second) / n_samples
         return found, 1.0 if len(found) == 1 else _correlation(first.cpu().numpy(), second.cpu().numpy())
 
@@ -207,10 +202,8 @@ def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
 
 
 def samples_for(n_samples: Samples, n_content: int) -> int:
-    """The number of samples of a document.
-
-    "auto" grows with the number of tokens as in the authors' shap package, 2 M + 2048: a regression with M unknowns
-    needs several samples for each. A short text has no more than 2^M different samples; 32 of each are plenty.
+    """Samples of a document: "auto" is 2 M + 2048 as in the authors' shap package, since a regression with M unknowns
+    needs several samples for each. A short text has 2^M different samples; 32 of each are plenty.
 
     >>> samples_for("auto", 510), samples_for("auto", 3), samples_for(100, 510)
     (3068, 256, 100)
@@ -236,10 +229,8 @@ class Halves:
         even = np.arange(len(values)) % 2 == 0
         anchors = closeness > _ANCHOR
         parts = (slice(None), even | anchors, ~even | anchors)
-        self.weights, *halves = (
-            np.asarray(self.make().fit(there[part], values[part], sample_weight=closeness[part]).coef_, np.float64)
-            for part in parts
-        )
+        fits = (self.make().fit(there[part], values[part], sample_weight=closeness[part]) for part in parts)
+        self.weights, *halves = (np.asarray(fit.coef_, dtype=np.float64) for fit in fits)
         self.stability = _correlation(*halves)
 
     def representation(self) -> Tensor:
@@ -257,9 +248,7 @@ def _surrogate(
         if n_content == 1:  # nothing to sample: there are two inputs, and their difference is exact
             return document.value(whole) - document.value(1 - whole), 1.0
         regression = Halves(make)
-        found = explainer(document, regression).attribute(
-            whole, n_samples=samples_for(n_samples, n_content), perturbations_per_eval=document.per_pass
-        )[0]
-        return found, regression.stability
+        options = {"n_samples": samples_for(n_samples, n_content), "perturbations_per_eval": document.per_pass}
+        return explainer(document, regression).attribute(whole, **options)[0], regression.stability
 
     return explain

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from adapler.errors import DataError
-from analysis.figures import tradeoff
+from analysis.figures import curves
 
 HEAD = "mode,accuracy,speedup,reference"
 ROWS = ["post-hoc,.86,2,.88", "full,.87,3,.88", "full,.88,1.5,.88", "full,.80,2,.88", "$f_2$,.85,5,.88"]
@@ -27,9 +27,9 @@ def lines(ax: Axes) -> dict[str, Any]:
 
 
 def test_points_steps_and_the_plain_classifier(csv: Path) -> None:
-    front = tradeoff.pareto_front(tradeoff.read_tradeoff(csv))
+    front = curves.pareto_front(curves.read_tradeoff(csv))
     assert list(zip(front["speedup"], front["accuracy"], strict=True)) == [(1.5, 0.88), (3, 0.87), (5, 0.85)]
-    (ax,) = tradeoff.tradeoff_figure(csv).axes
+    (ax,) = curves.tradeoff_figure(csv).axes
     drawn = lines(ax)
     assert list(drawn["full"].get_xdata()) == [3, 1.5, 2] and drawn["full"].get_linestyle() == "None"
     steps = [line for line in ax.get_lines() if line.get_drawstyle() == "steps-pre" and len(line.get_xdata())]
@@ -42,16 +42,16 @@ def test_the_table_of_a_run_has_a_series_for_each_split(csv: Path) -> None:
     rows = ["adapler,.001,.8,2,.7,2.5,phi", "adapler,.002,.7,3,.6,3.5,phi-2"]
     head = "policy,phi,validation_f1,validation_speedup,test_accuracy,test_speedup,model"
     csv.write_text("\n".join([head, *rows]))
-    table = tradeoff.read_tradeoff(csv)
+    table = curves.read_tradeoff(csv)
     assert table["accuracy"].tolist() == [0.8, 0.7, 0.7, 0.6] and table["speedup"].tolist() == [2, 3, 2.5, 3.5]
-    assert {"adapler, validation", "adapler, test"} <= set(lines(tradeoff.tradeoff_figure(table).axes[0]))
+    assert {"adapler, validation", "adapler, test"} <= set(lines(curves.tradeoff_figure(table).axes[0]))
 
 
 def test_a_legend_with_long_names_fits(csv: Path) -> None:
     modes = ("frozen backbone with our predictors and contrastive target, seed 43", "full training", "x", "last")
     rows = [f'"{mode}",.9,{i + 2},.91,{split}' for i, mode in enumerate(modes) for split in ("test", "dev")]
     csv.write_text("\n".join([f"{HEAD},split", *rows]))
-    figure = tradeoff.tradeoff_figure(csv)
+    figure = curves.tradeoff_figure(csv)
     figure.draw_without_rendering()
     box = figure.get_tightbbox()
     assert box.x0 >= 0 and box.x1 <= figure.get_figwidth() and len(figure.legends[0].get_texts()) == 12
@@ -72,4 +72,4 @@ def test_a_legend_with_long_names_fits(csv: Path) -> None:
 def test_bad_files(csv: Path, text: str, message: str) -> None:
     csv.write_text(text)
     with pytest.raises(DataError, match=message):
-        tradeoff.read_tradeoff(csv)
+        curves.read_tradeoff(csv)
