@@ -166,7 +166,6 @@ class Choice:
 
     @property
     def threshold_scale(self) -> float:
-        """Factor on every eta."""
         return self.expected.threshold_scale
 
     def __str__(self) -> str:
@@ -215,7 +214,6 @@ def one_target(**targets: float | None) -> tuple[str, float] | None:
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write the file, whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(asdict(calibration), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -143,7 +143,6 @@ def _evaluations(folder: Path, notes: list[str]) -> tuple[str, list[EvalResult]]
 
 
 def _curve(model: Any, notes: list[str]) -> str:
-    """Section with the calibration of these weights."""
     try:
         curve = model.calibration
     except ArgumentError as error:

@@ -41,12 +41,8 @@ def threshold(eta: Tensor, lengths: Tensor, *, scale: float = 1.0) -> Tensor:
 
 
 def retention(scores: Tensor, delta: Tensor, *, is_cls: Tensor | None = None) -> Tensor:
-    """Hard removal: the keep mask of the present tokens. [CLS] always stays (AdapLeR, section 3.2).
-
-    Args:
-        scores: contribution scores of present tokens, any shape; compared in float32 or better.
-        delta: thresholds, broadcastable to scores.
-        is_cls: bool, shape of scores. None: the caller sees to [CLS].
+    """Hard removal: the keep mask of scores against thresholds delta, broadcastable to them, in float32 or better.
+    [CLS] always stays (AdapLeR, section 3.2); without `is_cls`, a bool for each score, the caller sees to it.
     """
     exact = torch.promote_types(scores.dtype, torch.float32)
     reached = scores.to(exact) >= delta.to(exact)
@@ -66,11 +62,7 @@ def soft_removal(
     everything else once gradients are clipped. `gradient_slope` bounds that (our choice, not the paper's): M is as
     above, its gradient is that of a slope of at most gradient_slope.
 
-    Args:
-        scores: contribution scores S in [0, 1], any shape.
-        delta: thresholds in [0, 1], broadcastable to scores; 0 removes nothing.
-        slope: lambda > 0; grows by epoch.
-        gradient_slope: > 0; the default leaves the gradient as it is.
+    Scores S and thresholds delta, broadcastable to them, are in [0, 1]; delta 0 removes nothing. `slope` is lambda > 0.
     """
     for name, value in (("slope", slope), ("beta", beta), ("gradient_slope", gradient_slope)):
         if not value > 0:

@@ -123,21 +123,9 @@ def load_task(
         alone: of your own files: the split to read, whole, if there are no training rows; all rows of a single file
             are this split.
     """
-    name = os.fspath(name_or_path)
-    if name in HUB_TASKS and data_dir is None:
-        return _load_hub(name, how)
-    if name == "movies":
-        path = _movies(Path("data/eraser" if data_dir is None else data_dir))
-    elif name in TASKS:
-        path = Path(str(data_dir)) / name
-        if not path.is_dir():
-            raise DataError(f"{path}: no such folder; without --data-dir the task {name} comes from the hub")
-    elif data_dir is not None:
-        raise ArgumentError(f"--data-dir: only for a named task ({', '.join(TASKS)}), not {name}")
-    else:
-        path = Path(name)
-        if not path.exists():
-            raise DataError(f"{name}: neither a task ({', '.join(TASKS)}) nor an existing path")
+    path = _located(name_or_path, data_dir)
+    if path is None:
+        return _load_hub(os.fspath(name_or_path), how)
     if _is_corpus(path):
         return task_of_corpus(read_corpus(path), how=how)
     if is_file(path):
@@ -171,29 +159,33 @@ def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
 
 
 def is_file(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether a task is a single file of rows."""
     path = Path(name_or_path)
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def is_of_hub(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> bool:
-    """Whether a task's rows come from the hub."""
     return data_dir is None and os.fspath(name_or_path) in HUB_TASKS
 
 
-def corpus_path(name_or_path: str | os.PathLike[str]) -> Path | None:
-    """Path of a task's ERASER corpus; None for a task of another kind."""
-    name = os.fspath(name_or_path)
-    path = _movies(Path("data/eraser")) if name == "movies" else Path(name)
-    return path if name not in HUB_TASKS and _is_corpus(path) else None
-
-
-def _movies(data_dir: Path) -> Path:
-    if (data_dir / "movies").is_dir():
-        return data_dir / "movies"
-    if data_dir.is_file() or data_dir.is_dir() and has_documents(data_dir):
-        return data_dir
-    raise DataError(f"{data_dir / 'movies'}: no such folder; `adapler data download` puts the ERASER movies there")
+def _located(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> Path | None:
+    """The file or folder of a task; None: it comes from the hub."""
+    name, folder = os.fspath(name_or_path), Path("data/eraser" if data_dir is None else data_dir)
+    if is_of_hub(name, data_dir):
+        return None
+    if name not in TASKS:
+        if data_dir is not None:
+            raise ArgumentError(f"--data-dir: only for a named task ({', '.join(TASKS)}), not {name}")
+        if not Path(name).exists():
+            raise DataError(f"{name}: neither a task ({', '.join(TASKS)}) nor an existing path")
+        return Path(name)
+    if (folder / name).is_dir():
+        return folder / name
+    if name == "movies" and (folder.is_file() or has_documents(folder)):
+        return folder
+    other = f"without --data-dir the task {name} comes from the hub"
+    if name == "movies":
+        other = "`adapler data download` puts the ERASER movies there"
+    raise DataError(f"{folder / name}: no such folder; {other}")
 
 
 def _is_corpus(path: Path) -> bool:
@@ -202,7 +194,6 @@ def _is_corpus(path: Path) -> bool:
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    """The file of each split in a folder."""
     found = {}
     for split, stems in _STEMS.items():
         files = [file for stem in stems for suffix in SUFFIXES if (file := folder / f"{stem}{suffix}").is_file()]
@@ -609,8 +600,8 @@ def _download(options: DownloadOptions) -> None:
 
 
 def _show(options: ShowOptions) -> None:
-    path = corpus_path(options.path)
-    if path is not None:
+    path = _located(options.path, None)
+    if path is not None and _is_corpus(path):
         corpus = read_corpus(path)
         name, checksum, rows, leaks = corpus.name, corpus.checksum, corpus_statistics(corpus), find_leaks(corpus)
         notes = [note for split in corpus.splits if (note := misquoted_note(corpus, split))]

@@ -86,8 +86,6 @@ class EraserExample:
 
 @dataclass(frozen=True)
 class EraserCorpus:
-    """A corpus in memory."""
-
     name: str  # of its folder or archive
     source: str  # path that it was read from
     checksum: str  # sha256 over the examples, the same of a folder and an archive

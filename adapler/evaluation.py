@@ -129,14 +129,10 @@ def evaluate_rows(
     """Score the backbone alone and AdapLeR at each threshold scale, on encoded rows with example_id and labels; windows
     of one example are averaged.
 
-    Args:
-        teacher: the plain classifier that `none` is of, where the model is a plain one too.
-        speedup: (model, lengths in, lengths, convention=) -> speedup in FLOPs; default: see `flops.speedup`.
-
-    Returns:
-        JSON-ready: `none` (score) and `hard`, a list with threshold_scale, score, speedup (FLOPs, convention "paper"),
-        speedup_executed (convention "executed"), lengths (means by layer), lengths_in (mean), agreement (share of
-        examples classified as without removal).
+    `teacher` is the plain classifier that `none` is of, where the model is a plain one too; `speedup` is (model,
+    lengths in, lengths, convention=) -> speedup in FLOPs, see `flops.speedup`. The result is JSON-ready: `none` (score)
+    and `hard`, a list with threshold_scale, score, speedup (convention "paper"), speedup_executed ("executed"), lengths
+    (means by layer), lengths_in (mean), agreement (share of examples classified as without removal).
     """
     check_labels(rows["labels"], model.config.num_labels)
     options: dict[str, Any] = {"pad_token_id": pad_token_id, "token_budget": token_budget}

@@ -94,10 +94,8 @@ def export(
 
     Lossless for a backbone that `--half` rounded. Backbone and predictors are two shards, so that predictors trained
     anew replace a small file only. `record`, a run.json, is copied if it is there, with `threshold_scale` if eta was
-    multiplied by one, and so is the model's calibration, unless the weights have changed.
-
-    Raises:
-        CheckpointError: the record is damaged, or a weight is beyond float16; nothing is written.
+    multiplied by one, and so is the model's calibration, unless the weights have changed. CheckpointError for a damaged
+    record, or a weight beyond float16; then nothing is written.
     """
     recorded = record_of_copy(record, threshold_scale=threshold_scale)
     shards: dict[str, dict[str, torch.Tensor]] = {name: {} for name in SHARDS}
@@ -190,16 +188,10 @@ class Graph(nn.Module):
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor | None, lengths: Tensor | None, threshold_scale: Tensor
     ) -> tuple[Tensor, ...]:
-        """Classify one text, or several that lie one after the other in a row.
+        """Classify one text, (1, N) ids and types (for backbones that have them), or several that lie one after the
+        other in a row, (T,), with their lengths (B,); `threshold_scale` is a scalar, a factor on every eta.
 
-        Args:
-            input_ids, token_type_ids: special tokens included, types for backbones that have them; (1, N) of one text,
-                (T,) of several.
-            lengths: (B,) long, tokens of each text; their sum is T. None: one text.
-            threshold_scale: scalar, factor on every eta.
-
-        Returns:
-            logits (B, C), lengths (B, L) tokens that enter each layer; of one text also retention (1, L, N) bool.
+        Gives logits (B, C), lengths (B, L) tokens that enter each layer, and of one text retention (1, L, N) bool.
         """
         alone, ids = lengths is None, input_ids.flatten()
         types = None if token_type_ids is None else token_type_ids.flatten()[None]
@@ -281,13 +273,9 @@ def compare(
 ) -> tuple[float, int]:
     """Compare a float32 graph with its model, in evaluation mode and float32.
 
-    Returns:
-        The largest difference of a logit, over texts whose kept tokens are the same; and how many others there are, of
-        which a score lies on its threshold to rounding and fell the other way.
-
-    Raises:
-        CheckpointError: a text has other kept tokens although none of its scores lies on its threshold, or a logit
-            differs by more than 1e-4.
+    Gives the largest difference of a logit, over texts whose kept tokens are the same, and how many others there are:
+    a score of theirs lies on its threshold to rounding and fell the other way. CheckpointError where none does, or a
+    logit differs by more than 1e-4.
     """
     logits, lengths = run_graph(session, texts, types=types, scale=scale)
     worst, on_threshold = 0.0, 0
@@ -320,17 +308,10 @@ def export_onnx(
     """Write a folder that onnxruntime can classify with: one.onnx, packed.onnx, the tokenizer and adapler.json.
 
     Gives each graph's size in bytes and its largest difference from PyTorch; of int8, of logits with nothing dropped.
-
-    Args:
-        output: the folder, replaced whole.
-        int8: store the backbone's matrices as int8 (dynamic quantisation: activations are quantised as they come).
-            The Contribution Predictors and the head stay float32.
-        record: a run.json, whose `encoding` goes into adapler.json, and which is copied, if it is there. The model's
-            calibration is copied too, but with int8: speedups hold for the graphs, times are PyTorch's.
-        threshold_scale: by which eta was multiplied, for the copy of the record.
-
-    Raises:
-        CheckpointError: a graph does not give the model's logits, see `compare`.
+    `int8` stores the backbone's matrices so (dynamic quantisation: activations are quantised as they come), predictors
+    and head stay float32. `record` and the calibration (speedups hold for the graphs, times are PyTorch's) are copied
+    as by `export`, but no calibration with int8, which is another model. CheckpointError where a graph does not give
+    the model's logits, see `compare`.
     """
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
@@ -369,7 +350,7 @@ def export_onnx(
         (partial / DESCRIPTION).write_text(about + "\n", encoding="utf-8")
         if recorded is not None:
             (partial / record.name).write_text(recorded, encoding="utf-8")
-        if not int8:  # which is another model: other scores
+        if not int8:
             original.save_calibration(partial)
     return written
 

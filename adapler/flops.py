@@ -33,12 +33,7 @@ def layer_flops(config: Any, lengths: Tensor, *, after: Tensor | None = None) ->
     """FLOPs of one encoder layer, without what a policy computes, on sequences of these lengths.
 
     A layer with a sliding window (ModernBERT) is counted as one without: the pairs outside the window are computed
-    and masked.
-
-    Args:
-        config: an AdapLeRConfig (or the backbone's own configuration).
-        lengths: tokens that enter the layer, any shape; the result has it, too.
-        after: tokens that its feed-forward network reads; default: all of them.
+    and masked. `after` are the tokens that its feed-forward network reads; default: all of them.
     """
     config, lengths = getattr(config, "backbone_config", config), _counted(lengths)
     return family_of(config).layer_flops(config, lengths, after=lengths if after is None else _counted(after))
@@ -77,27 +72,16 @@ def _encoder_flops(
 
 
 def backbone_flops(config: Any, lengths_in: Tensor, *, convention: Convention = "paper") -> Tensor:
-    """FLOPs of the plain backbone on each sequence, (B,) float64, on the CPU.
-
-    Args:
-        config: an AdapLeRConfig (or the backbone's own configuration).
-        lengths_in: (B,) true lengths, special tokens included.
-    """
+    """FLOPs of the plain backbone on each sequence, (B,) float64 on the CPU, from (B,) true lengths, special tokens
+    included; `config` is an AdapLeRConfig, or the backbone's own."""
     config, lengths = getattr(config, "backbone_config", config), _counted(lengths_in)
     layers = lengths[:, None].expand(-1, config.num_hidden_layers)  # (B, L)
     return _encoder_flops(config, lengths, layers, convention=convention)
 
 
 def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor, *, convention: Convention = "paper") -> Tensor:
-    """FLOPs of AdapLeR in hard mode on each sequence, its Contribution Predictors (or other policy) included.
-
-    Args:
-        lengths_in: (B,) true lengths.
-        lengths: (B, L) tokens that enter each layer; ArgumentError where they grow.
-
-    Returns:
-        (B,) float64, on the CPU.
-    """
+    """FLOPs of AdapLeR in hard mode on each sequence, (B,) float64 on the CPU, its Contribution Predictors (or other
+    policy) included, from (B,) true lengths and (B, L) tokens that enter each layer; ArgumentError where they grow."""
     lengths_in, lengths = _counted(lengths_in), _counted(lengths)
     layers = config.backbone_config.num_hidden_layers
     if lengths_in.dim() != 1 or lengths.shape != (len(lengths_in), layers):

@@ -104,11 +104,8 @@ def pad_rows(rows: Sequence[Mapping[str, Any]], *, pad_token_id: int, device: to
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Within it a model is in evaluation mode; afterwards each of its modules is in the mode that it was in before.
-
-    `model.train()` would not do: it takes the parts along that a training keeps in evaluation mode. What is no module
-    is left alone.
-    """
+    """Within it a model is in evaluation mode; afterwards each of its modules is in its mode before: a training keeps
+    some in evaluation mode. What is no module is left alone."""
     modules = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}
     try:
         for module in modules:
@@ -194,7 +191,7 @@ def forward_all(
 
     Args:
         model: AdapLeR, an InferenceClassifier or any transformers classifier.
-        rows: `Encoded.rows`, or other mappings with input_ids, attention_mask and possibly token_type_ids.
+        rows: `Encoded.rows`, or other mappings of INPUTS.
         token_budget: padded tokens of a batch; default: see token_budget_for.
         progress: title of a progress bar; None for none.
         arguments: of the model's forward, such as removal and threshold_scale.
@@ -221,12 +218,8 @@ class Predictions:
 
 @torch.inference_mode()
 def predict_rows(model: Any, rows: Any, *, depths: list[list[int]] | None = None, **options: Any) -> Predictions:
-    """`forward_all`, gathered in the order of the rows.
-
-    Args:
-        rows: see forward_all; or a `datasets.Dataset` of any size, of which CHUNK rows are in memory at a time.
-        depths: AdapLeR only: is filled with the number of layers that each token of each row entered.
-        options: other arguments of forward_all.
+    """`forward_all`, gathered in the order of the rows; `rows` may be a `datasets.Dataset` of any size, of which CHUNK
+    rows are in memory at a time. `depths` (AdapLeR only) gets the number of layers that each token of each row entered.
     """
     if not len(rows):
         raise ArgumentError("rows: nothing to predict")
@@ -461,10 +454,9 @@ class Predicts:
         """Classify texts or sentence pairs in evaluation mode, in batches by length, results in their order.
 
         Args:
-            texts: strings, or pairs of strings, in a list, an array, a column of a table or a generator.
+            texts: in a list, an array, a column of a table or a generator.
             tokenizer: the model's; `transformers.AutoTokenizer.from_pretrained` on the same folder.
-            removal: "hard" or "none".
-            threshold_scale: factor on every threshold (default 1).
+            threshold_scale: factor on every threshold (default 1); removal="none" drops nothing.
             speedup, max_drop, milliseconds: a target instead of a threshold_scale, see choose_scale; what to expect is
                 printed to stderr when it differs from the last call's.
             max_length, long_documents, stride: see `encoding`; default: as in training.
@@ -543,9 +535,8 @@ def weights_checksum(model: Any) -> str:
 def inference_copy(model: Any, *, dtype: str) -> Any:
     """See Predicts.for_inference; of a plain classifier of a supported family, the same.
 
-    In half precision on a CPU only the layers' products are in it: their norms, and with them the states that go from
-    layer to layer, stay in float32: half of the error is gone, and with AVX512-BF16 a layer takes as long. A GPU's
-    kernel for norms wants its input in the dtype of its weights, so there whole layers are in half precision.
+    On a CPU the norms, and so the states between layers, stay in float32: half of the error is gone, and with
+    AVX512-BF16 a layer takes as long. A GPU's kernel for norms wants its input in the dtype of its weights.
     """
     chosen = getattr(torch, choose_dtype(dtype, model.device))
     layers = view(getattr(model, "backbone", model)).layers
@@ -564,10 +555,7 @@ def inference_copy(model: Any, *, dtype: str) -> Any:
 
 
 def end_autocast(model: nn.Module) -> None:
-    """Take the autocast away that accelerate puts around the forward pass of a model that it trains, in place.
-
-    It stays there after training, so that a model would go on computing in bfloat16 whatever the request.
-    """
+    """Take the autocast away, in place, that accelerate leaves around the forward pass of a model that it trained."""
     for name in ("forward", "_original_forward"):
         vars(model).pop(name, None)
 

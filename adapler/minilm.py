@@ -33,7 +33,6 @@ def packaged_minilm() -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the folder, for use in a command line."""
     CommandParser(prog="python -m adapler.minilm", description=__doc__).parse_args(argv)
     print(packaged_minilm())
     return 0

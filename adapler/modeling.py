@@ -56,14 +56,12 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
     Args:
         backbone_config: configuration of the wrapped classifier, as an object or a dictionary with `model_type`.
         predictor: name of the Contribution Predictors, see `adapler.contribution` ("mlp" is the paper's).
-        contribution_hidden_size: width of the hidden layer of each Contribution Predictor (32 in the paper).
+        contribution_hidden_size: width of their hidden layer (32 in the paper).
         beta: height of the soft removal function at the threshold (AdapLeR, eq. 5; 0.1 in the paper).
-        eta_init: initial value of every layer's threshold factor eta, between 0.01 and 1; the threshold of
-            layer l is `eta^l / n^l`.
-        policy: name of the removal policy, see `adapler.policies`. Another one than "adapler" has no Contribution
-            Predictors and no eta, and the four arguments above do not count.
-        policy_options: numbers of the policy, by name; default: its own. AdapLeR's is first_layer, see
-            `adapler.policies.adapler.FirstLayer`.
+        eta_init: initial value of every layer's eta, between 0.01 and 1; the threshold of layer l is `eta^l / n^l`.
+        policy: name of the removal policy, see `adapler.policies`. For another one than "adapler" the four arguments
+            above do not count.
+        policy_options: numbers of the policy, by name; AdapLeR's is first_layer, see `adapler.policies.adapler`.
     """
 
     model_type = "adapler"
@@ -199,21 +197,17 @@ def load_classifier(
 ) -> PreTrainedModel:
     """A plain transformers classifier in float32, attention dropout off, ready to be AdapLeR's backbone.
 
-    Args:
-        name_or_path: an encoder (gets a new head) or a fine-tuned classifier (keeps its own).
-        num_labels, labels: the task's labels, by number or by name; default: the checkpoint's own.
+    An encoder gets a new head, a fine-tuned classifier keeps its own. `num_labels` or `labels` are the task's; default:
+    the checkpoint's own.
 
     Raises:
         CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
             choose one of several labels.
-        ArgumentError: unsupported backbone, or a fine-tuned head with another number of labels, or with the same labels
-            in another order.
+        ArgumentError: unsupported backbone, or a fine-tuned head with another number or order of labels.
     """
-    if labels is not None and len(set(labels)) < len(labels):
-        raise ArgumentError(f"labels: {labels!r} is not a list of different names")
     wanted = num_labels if labels is None else len(labels)
-    if wanted is not None and not (wanted >= 2 and num_labels in (None, wanted)):
-        raise ArgumentError(f"num_labels: {num_labels!r} with labels {labels!r} is not a number of at least 2 labels")
+    if num_labels not in (None, wanted):
+        raise ArgumentError(f"num_labels: {num_labels}, and `labels` has {wanted}")
     config = read_config(name_or_path, **hub)
     if config.model_type == "adapler":
         raise CheckpointError(f"{name_or_path}: already is an AdapLeR model; a plain encoder or classifier is needed")
@@ -263,17 +257,13 @@ def _load(
     **options: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """A model, in float32 by default, and transformers' loading info. CheckpointError for what cannot be loaded, and
-    for weights that lack something, have another shape, or are not numbers.
-
-    transformers gives new random weights to what a checkpoint lacks, and a warning only. Such a model would drop
-    tokens at random.
+    for weights that lack something (transformers draws new ones), have another shape, or are not numbers.
 
     Args:
         checks: of the configuration.
         encoder: the checkpoint is an encoder of this family, so that the head is new, and the pooler may be.
         resized: whether weights may have another shape and be new, transformers' `ignore_mismatched_sizes`.
-        whole: refuse weights that the model has no place for; hub checkpoints of classifiers carry the remains of
-            other heads.
+        whole: refuse weights that the model has no place for, as remains of other heads.
     """
     options = {"dtype": torch.float32, "use_safetensors": True, **located(name_or_path, hub), **options}
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # which is refused below
@@ -310,14 +300,12 @@ def _load(
 def reinitialise_head(
     classifier: PreTrainedModel, *, mode: Literal["auto", "yes", "no"] = "auto", fine_tuned: bool | None = None
 ) -> bool:
-    """Give a classifier a new pooler and classifier when its pooler was never trained.
+    """Give a classifier a new pooler and classifier, in place, when its pooler was never trained; returns whether.
 
     Encoders trained with mean pooling (sentence-transformers) carry a pooler with tiny weights that no loss ever
     reached, so that fine-tuning on long inputs does not start. "auto" recognises it by a standard deviation below half
-    of 1/sqrt(D), which a dense layer needs to keep the size of its input; it never touches a fine-tuned classifier's.
-
-    The classifier is changed in place, with torch's global random generator. `fine_tuned`: whether the head was
-    trained; default: by the configuration. Returns whether it was re-initialised.
+    of 1/sqrt(D), which a dense layer needs to keep the size of its input; it never touches a fine-tuned classifier's
+    (`fine_tuned`; default: by the configuration).
     """
     pooler = view(classifier).pooler
     healthy = pooler.in_features**-0.5
@@ -409,20 +397,18 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         """AdapLeR on top of a classifier or encoder of a supported family, from the hub or a local folder.
 
         A fine-tuned classifier keeps its head; an encoder gets a new one. Attention dropout is switched off
-        (its slow path costs a factor of five in soft mode; the reference does the same), and so is
-        `chunk_size_feed_forward`, which changes no number.
+        (its slow path costs a factor of five in soft mode; the reference does the same).
 
         Args:
             name_or_path: hub name, or folder written by `save_pretrained`.
-            num_labels: number of labels; default: the checkpoint's own.
-            labels: label names, instead of num_labels.
+            num_labels, labels: the number of labels, or their names; default: the checkpoint's own.
             options: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`; and
                 fields of `AdapLeRConfig` (predictor, contribution_hidden_size, beta, eta_init, policy, policy_options).
 
         Raises:
             CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
                 choose one of several labels (regression, multi-label).
-            ArgumentError: unsupported kind of backbone, or a fine-tuned head with another number of labels.
+            ArgumentError: unsupported kind of backbone, or a fine-tuned head with another number or order of labels.
         """
         hub: Any = {name: options.pop(name) for name in HubArguments.__annotations__ if name in options}
         if unknown := sorted(options.keys() - OWN_FIELDS):
@@ -437,13 +423,9 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
     def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load a model saved with `save_pretrained`, from a folder or the hub; arguments as of transformers.
 
-        Weights are computed with in float32 unless `dtype` says otherwise, however they are stored. With another
-        `dtype`, eta, theta and the Contribution Predictors stay in float32, because thresholds are compared in it.
-        (`model.to(torch.bfloat16)` rounds them as well; give `dtype` here instead.)
-
-        Raises:
-            CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
-                not exactly those of the model in its config.json, or are not finite.
+        Weights are computed with in float32 unless `dtype` says otherwise, however they are stored; eta, theta and the
+        Contribution Predictors always are (`model.to(torch.bfloat16)` would round them as well). CheckpointError where
+        there is no AdapLeR model, or its weights are not exactly those of its config.json, or are not finite.
         """
         hub: Any = {name: kwargs.pop(name) for name in HubArguments.__annotations__ if name in kwargs}
         if "config" not in kwargs and (config := read_config(name_or_path, **hub)).model_type != "adapler":
@@ -476,7 +458,6 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         return policy_class(self.config.policy).of(self)
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
-        """The backbone's, see transformers."""
         return self.backbone.resize_token_embeddings(*args, **kwargs)
 
     def clamp_eta(self) -> None:
@@ -521,10 +502,9 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             threshold_scale: multiplies every threshold, 0 keeps all; in soft mode AdapLeR's only.
             fate: (B, N), 1 for tokens that stay whatever they score, -1 for those that go at the policy's first
                 decision (AdapLeR's: before layer 0), else 0; [CLS] always stays (hard mode only).
-            slope: soft removal's lambda (soft mode only; default 10).
-            gradient_slope: bound on the slope whose gradient soft removal has (soft mode only); see soft_removal.
-            probe: (L,) factors of 1 on [CLS]'s score, whose gradient trains theta (soft mode only).
-            local_losses: scores and lengths have no gradient in hidden states (soft mode only); see soft_pass.
+            slope, gradient_slope: soft removal's lambda (default 10), and a bound on it in the gradient.
+            probe: (L,) factors of 1 on [CLS]'s score in soft removal, whose gradient trains theta.
+            local_losses: scores and lengths of soft removal have no gradient in hidden states; see soft_pass.
             inputs_embeds, output_attentions, output_hidden_states: refused; tokens that were dropped have neither.
                 `model.backbone` takes all three, the second after its `set_attn_implementation("eager")`.
             return_dict: False returns a tuple of the output's fields that are not None, in their order.

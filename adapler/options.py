@@ -107,16 +107,11 @@ def parse(
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     positional: str | None = None,
 ) -> T:
-    """Parse a command line into an options class.
+    """Parse a command line (default: the process's) into an options class.
 
-    Args:
-        argv: words of the command line; None takes those of the process.
-        presets: values by preset name; the first one is the default.
-        positional: option that words without an option set, unless it is given.
-
-    Raises:
-        ArgumentError, DataError: a value out of range; a recipe that cannot be read, or with an unknown key.
-        SystemExit: 0 after `--help`; 2 after a word that argparse does not take.
+    `presets` are values by preset name, of which the first one is the default; `positional` is the option that words
+    without an option set. ArgumentError for a value out of range, DataError for a recipe that cannot be read or has an
+    unknown key; SystemExit 0 after `--help`, 2 after a word that argparse does not take.
     """
     words, presets = list(sys.argv[1:] if argv is None else argv), presets or {}
     show_all = "--help-all" in words
@@ -230,7 +225,6 @@ def _default(one: dataclasses.Field[Any]) -> Any:
 
 
 def _add(place: Any, one: dataclasses.Field[Any], *, visible: bool) -> None:
-    """Add a field's option to a parser or a group."""
     kind: Any = one.type
     if NoneType in get_args(kind):
         kind = next(each for each in get_args(kind) if each is not NoneType)

@@ -168,12 +168,10 @@ class _Found:
         self._scored: dict[int, tuple[Tensor, ...]] = {}  # cells, scores (T,), bars and sequences (B,)
 
     def enter(self, index: int) -> None:
-        """Note the tokens that enter a layer."""
         cells = self._row.place + index * self._row.shape.numel()
         self._entered.append((cells, self._row.segments.lengths, self._row.sequence))
 
     def score(self, index: int, scores: Tensor, bar: Tensor) -> None:
-        """Note the scores (T,) that a layer's tokens were judged by, and the bar (B,)."""
         cells = self._row.place + index * self._row.shape.numel()
         self._scored[index] = (cells, scores.to(self._dtype), bar.to(self._dtype), self._row.sequence)
 
@@ -227,14 +225,8 @@ def hard_pass(
 ) -> AdapLeROutput:
     """Dropped tokens leave the row for good. See AdapLeRForSequenceClassification.forward.
 
-    Nothing in it depends on padding or on the other sequences of the batch. On a GPU the sums of `segment_softmax`
-    have no fixed order, so a score that lies on its threshold to the last bit may fall either way from run to run.
-
-    Args:
-        scale: factor on the policy's bars.
-        remove: False runs all layers on all tokens, without the policy.
-        fate: (B, N), see AdapLeRForSequenceClassification.forward.
-        inputs: input_ids, mask, positions and token_type_ids, see Row.
+    Nothing in it depends on padding or on the other sequences of the batch. `scale` is a factor on the policy's bars;
+    `remove=False` runs all layers on all tokens, without the policy. Inputs: see Row.
     """
     row = Row(backbone, **inputs, grouped=True)
     found = _Found(row)
@@ -304,18 +296,16 @@ def soft_pass(
     """Tokens fade by an accumulating bias on their attention logits, differentiable in scores and thresholds.
 
     Scores are softmax(predictor + log presence), which is the softmax times the presence, renormalised, kept in
-    logarithms. Tokens whose presence has fallen below exp(-15) are physically removed from the row, each sequence by
-    itself.
+    logarithms. Tokens whose presence has fallen below exp(-15) are physically removed from the row.
 
     With `local_losses` the logits have the same gradient, but that of `log_scores` ends in the predictor of its own
     layer, and that of `lengths` in the thresholds and the probe: a predictor's logits are constants for it. Then one
     backward pass of a sum of losses trains each group by its own ones; see AdapLeRTrainer.
 
     Args:
-        beta, slope, gradient_slope: see soft_removal.
         probe: (L,) factors on the score of [CLS], or None.
         first_layer: the first before which tokens fade; the layers before it only score them.
-        inputs: see hard_pass.
+        beta, slope, gradient_slope, inputs: see soft_removal and Row.
     """
     row = Row(backbone, **inputs)
     removal = partial(soft_removal, slope=slope, beta=beta, gradient_slope=gradient_slope)

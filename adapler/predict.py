@@ -382,14 +382,11 @@ def _screen_line(row: dict[str, Any], *, numbered: bool) -> str:
 
 
 def predict_file(options: PredictOptions) -> Counter[str]:
-    """Classify texts and write a file, or lines on the screen.
+    """Classify texts and write a file, or lines on the screen; gives counts of this run, see Classifier, and of rows
+    that an earlier run wrote (before).
 
-    Returns:
-        Counts of this run, see Classifier, and of rows that an earlier run wrote (before).
-
-    Raises:
-        DataError, ArgumentError, CheckpointError: a file, an option or a model that cannot be used.
-        WorkerError: a process has ended.
+    Raises DataError, ArgumentError or CheckpointError for a file, an option or a model that cannot be used, WorkerError
+    where a process has ended.
     """
     if options.engine == "ray":
         return _predict_on_ray(options)

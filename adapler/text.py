@@ -40,13 +40,11 @@ _LOCK = Lock()  # the length and the side at which a fast tokenizer cuts are sta
 
 
 def load_tokenizer(name_or_folder: str | os.PathLike[str], *, words: bool = True) -> Any:
-    """The fast tokenizer of a model, for lists of words or for plain text.
+    """The fast tokenizer of a model, for lists of words or for plain text. CheckpointError if there is none, or its
+    vocabulary is not the model's: a folder without tokenizer files gives an empty one, to which every word is unknown.
 
     Byte-level tokenizers (RoBERTa, ModernBERT) glue the words of a list together unless they put a space before each
     word. That space also changes the first token of plain text, so it is set for words only.
-
-    Raises CheckpointError if no fast tokenizer can be loaded, or its vocabulary is not the model's: a folder without
-    tokenizer files gives an empty one, to which every word is unknown.
     """
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
@@ -261,14 +259,12 @@ def encode_dataset(
     """`encode` of every row of a data set.
 
     Args:
-        dataset: with `id`, the `columns`, and possibly `label`.
-        columns: ("words",), ("words", "query") with the query as plain text, ("text_a",) or ("text_a", "text_b").
+        dataset: with `id`, the columns, see `Task.columns`, and possibly `label`.
         workers: processes that tokenise a data set of more than IN_MEMORY_ROWS rows; 0 and 1: this one.
         blank: whether a text may give no wordpieces; DataError where not.
 
     Returns:
-        Columns id (of windows "ID#k", k from 0), example_id, those of `Encoded.rows`, and labels where `dataset` has
-        `label`. Of more than IN_MEMORY_ROWS rows, the result is a file mapped into memory.
+        Columns id (of windows "ID#k", k from 0), example_id, those of `Encoded.rows`, and labels.
     """
     from datasets.fingerprint import get_temporary_cache_files_directory
 

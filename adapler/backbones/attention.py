@@ -1,12 +1,8 @@
-"""Packed rows and attention on them.
+"""Packed rows, which hold the real tokens of a batch one after the other, and attention on them.
 
-A padded batch is one row of its real tokens. On a CPU a row is worked on a thousand tokens at a time, so that
-intermediate results stay in the cache.
-
-One attention function is registered with transformers' AttentionInterface as "adapler". The keyword arguments that the
-encoder passes through its layers choose one of three kinds of attention: packed sequences (hard removal), packed
-sequences with a bias per key (soft removal), or neither of them (plain SDPA, so that the backbone also works on its
-own). And how much attention each token receives, which some policies read.
+On a CPU a row is worked on a thousand tokens at a time, so that intermediate results stay in the cache. The function
+that is registered with transformers' AttentionInterface as "adapler" takes packed sequences (hard removal), with a bias
+per key (soft removal), or neither (plain SDPA, so that the backbone also works on its own).
 
 Dimensions: B sequences, H heads, N padded length, T packed tokens, t tokens of a piece, D hidden size, E head size,
 F extra features.
@@ -203,7 +199,6 @@ def pieces(rows: Tensor) -> Sequence[Tensor]:
 
 
 def joined(parts: Sequence[Tensor], *, dim: int = 0) -> Tensor:
-    """Pieces as one tensor."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
 
 
@@ -277,21 +272,16 @@ def packed_attention(
     term: Term | None = None,
     positions: Tensor | None = None,
 ) -> Tensor:
-    """Attention within each of several sequences that lie one after the other in a single row. Differentiable in
-    everything, on fused kernels unless the term learns.
+    """Attention within each sequence of a packed row, (1, H, T, E) as query, key and value; differentiable.
 
     On CUDA in half precision it is `varlen_attn`, a flash kernel for GPUs of compute capability 8.0 (Ampere) and
-    above. On older GPUs, in other precisions and with a term it is padded SDPA. On a CPU it is one SDPA call for each
-    run of neighbours of one length (with a term for each sequence), which was faster than padding at every length
-    measured.
+    above; on older GPUs, in other precisions and with a term padded SDPA. On a CPU it is one SDPA call for each run of
+    neighbours of one length (with a term for each sequence), which was faster than padding at every length measured.
 
     Args:
-        query, key, value: (1, H, T, E), as the result.
-        scale: factor on q . k.
         key_bias: (1, T), at most 0, added to the logits of each key. A mask that needs a gradient forces SDPA onto its
             slow path, so one more feature carries the bias: [q, 1] . [k, bias / scale] * scale = q . k * scale + bias.
-            On CUDA F features are added, all but the first of them zeros, that make E + F a multiple of 8, which the
-            fused kernels need.
+            On CUDA, fused kernels need a multiple of 8 features: further ones are zeros.
         term, positions: what is added for each pair of tokens, from their positions (1, T) in the input. All layers
             that run on these segments and have a term must have the same.
     """

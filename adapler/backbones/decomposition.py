@@ -1,15 +1,7 @@
 """Contribution of each token to a classifier's logits, for training targets and for the analysis.
 
-* saliency: gradient x input, the paper's (AdapLeR, section 3.3; Simonyan et al., 2014);
-* attention weights times their gradients (Chefer, Gur and Wolf, "Generic Attention-model Explainability", ICCV 2021);
-* one backward pass through a network whose attention probabilities, layer-norm deviations and activation ratios
-  f(u) / u are constants (DecompX, Modarressi et al., 2023). The rest is linear in the states and the biases together,
-  so at every layer l, exactly,
-
-      value = sum over i of h_i^l . dvalue/dh_i^l   +   sum over the biases from layer l on of b . dvalue/db;
-* TR-BERT's guide (Ye et al., NAACL 2021).
-
-Gradients are read from working copies (`adapler.inference.working_copy`).
+`token_relevance` has gradient x input (Simonyan et al., 2014), attention weights times their gradients, and the
+decomposition; `removal_guide` is TR-BERT's. Gradients are read from working copies (`adapler.inference.working_copy`).
 
 Dimensions: B batch, L layers, K requested layers, P points, N padded length, H heads, D hidden
 size, C classes.
@@ -28,11 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from adapler.backbones.families import (
-    Target,
-    target_weights,
-    view,
-)
+from adapler.backbones.families import Target, target_weights, view
 from adapler.errors import ArgumentError
 from adapler.inference import differentiable, gradients_of
 
@@ -112,7 +100,12 @@ class Decomposition:
 def decompose(
     model: Any, inputs: Mapping[str, Tensor], *, weigh: Callable[[Tensor], Tensor], softmax: bool = False
 ) -> Decomposition:
-    """The decomposition at the input of every layer, in one forward and one backward pass.
+    """The decomposition at the input of every layer, in one forward and one backward pass (DecompX).
+
+    Where attention probabilities, layer-norm deviations and activation ratios f(u) / u are constants, the rest is
+    linear in the states and the biases together, so at every layer l, exactly,
+
+        value = sum over i of h_i^l . dvalue/dh_i^l   +   sum over the biases from layer l on of b . dvalue/db
 
     Args:
         inputs: input_ids (B, N), attention_mask (B, N), and whatever else the classifier takes.
@@ -235,16 +228,12 @@ def _hold_ratio(module: nn.Module) -> None:
 
 
 def removal_guide(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, points: Sequence[int]) -> Tensor:
-    """TR-BERT's guide of every token at each point w, (B, P, N) float32, 0 at padding.
+    """TR-BERT's guide (Ye et al., NAACL 2021) of every token at each point w, (B, P, N) float32, 0 at padding.
 
         guide_i^w = | < dCE / dh_i^r, h_i^r - h_i^w > |,   r = reference_layer
 
-    To first order it is how much the loss would change if the token had stayed as it was at w. The model is left as
-    found: mode, gradients and parameters.
-
-    Args:
-        batch: input_ids (B, N), attention_mask (B, N), labels (B,), and whatever else the classifier takes.
-        points: layers whose inputs the h^w are; ArgumentError where there is no layer after the last.
+    To first order it is how much the loss would change if the token had stayed as it was at w. `points` are the layers
+    whose inputs the h^w are, ArgumentError where there is no layer after the last; the batch has labels (B,).
     """
     reference = reference_layer(len(view(classifier).layers), points=points)
     inputs = {name: value for name, value in batch.items() if name != "labels"}

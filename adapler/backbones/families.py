@@ -547,16 +547,12 @@ def target_weights(
 ) -> Tensor:
     """The weights (B, C) of the logits in the explained value: value_b = sum over c of weight_bc * logit_bc.
 
-    A class has weight 1. In a contrast the strongest other class of the same row has weight -1: "which tokens speak
-    for this class rather than for that one". Both classes are those of these logits, and stay fixed when the input
-    is changed afterwards, so that the value is linear in the logits.
+    A class has weight 1; in a contrast the strongest other class of the same row has weight -1: "which tokens speak
+    for this class rather than for that one". Both are the classes of these logits, (B, C), of the unchanged input.
 
-    Args:
-        target: "predicted", "gold" (from `labels`), the name of a class in any case, its index, or a contrast:
-            "contrast" (of the predicted class), "contrast:gold", "contrast:NAME", "contrast:INDEX".
-            A tensor (B,) of class indices is taken as it is. ArgumentError for another class, or "gold" without labels.
-        logits: (B, C), of the input as it is.
-        labels: (B,) gold class indices.
+    `target` is "predicted", "gold" (from `labels`, (B,)), the name of a class in any case, its index, or a contrast:
+    "contrast" (of the predicted class), "contrast:gold", "contrast:NAME", "contrast:INDEX"; a tensor (B,) of class
+    indices is taken as it is. ArgumentError for another class, or "gold" without labels.
     """
     logits = logits.detach()
     name, contrast = _parts(target) if isinstance(target, str) else (target, False)

@@ -533,7 +533,6 @@ class AdapLeR(Policy):
 
     @classmethod
     def of(cls, model: Any) -> Any:
-        """See Policy.of."""
         return cls(model.contribution_predictors, model.eta, options_of(cls, model.config.policy_options))
 
     @property

@@ -40,11 +40,9 @@ class DistilBert(Training):
 
     @cached_property
     def teacher(self) -> Any:
-        """The fine-tuned classifier."""
         return self.load_teacher()
 
     def build(self, **config: Any) -> Any:
-        """The student."""
         from adapler.backbones.families import ready
         from adapler.modeling import load_classifier
 

@@ -235,7 +235,6 @@ class RunConfig(PolicyConfig):
             raise ArgumentError("--model or --classifier: one of them is needed")
 
     def finetuning(self) -> FinetuneConfig:
-        """The options of the first stage."""
         changes = {"epochs": self.finetune_epochs, "learning_rate": self.finetune_learning_rate}
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         if self.finetune_epochs is not None:

@@ -51,7 +51,6 @@ class Prepared:
 
     @property
     def pad_token_id(self) -> int:
-        """The tokenizer's."""
         return int(self.tokenizer.pad_token_id)
 
     def provenance(self, split: str, *, model: str | Path) -> dict[str, Any]:
@@ -88,8 +87,7 @@ def prepare(
         seed: of the rows that `limit` draws, and of a validation split that is drawn from train.
         optional: further splits, encoded when the task has them.
         unlabelled: whether rows without labels are allowed, see `with_predicted_labels`.
-        held_out: how a validation split is drawn from train where the options do not say it.
-        alone: see `load_task`.
+        held_out, alone: `how` of `load_task` where the options do not say it, and its `alone`.
     """
     if options.stride is not None and "windows" not in (options.long_documents, options.train_documents):
         raise ArgumentError("--stride: is of windows; --long-documents windows or --train-documents windows makes them")
@@ -197,22 +195,15 @@ def compute_targets(
     token_budget: int | None = None,
     autocast: bool = False,
 ) -> datasets.Dataset:
-    """Each token's share in what the classifiers say, averaged over them.
+    """Each token's share in what the classifiers say, averaged over them; see `token_relevance`.
 
-    The paper's are the saliency of the true class at the embedding output (section 3.3); see `token_relevance` for the
-    others. Each classifier's and each method's shares of a text sum to 1 before they are averaged, so that epochs and
-    methods weigh the same. A text of which a method says nothing (no share above 0) counts as 0 there.
+    The paper's are the saliency of the true class at the embedding output (section 3.3), of up to three of the best
+    fine-tuning epochs. Each classifier's and each method's shares of a text sum to 1 before they are averaged, so that
+    epochs and methods weigh the same. A text of which a method says nothing (no share above 0) counts as 0 there.
 
-    Args:
-        classifiers: the best fine-tuning epochs, up to three in the paper.
-        rows: encoded, with id, input_ids, attention_mask and labels.
-        options: methods, layer and logit.
-        labels: names of the rows' labels; none where those are predictions, which may be others on another machine.
-        autocast: bfloat16 autocast.
-
-    Returns:
-        columns id, made_of and targets: floats that sum to 1, one for each input id; with `target_layer="own"` one such
-        list for each layer.
+    `labels` are the names of the rows' labels; none where those are predictions, which may be others on another
+    machine. The result has the columns id, made_of and targets: floats that sum to 1, one for each input id; with
+    `target_layer="own"` one such list for each layer.
     """
     layers = None if options.target_layer == "own" else (0,)
     how: dict[str, Any] = {"target": options.explained, "layers": layers}

@@ -522,11 +522,9 @@ def _is_post_hoc(config: PolicyConfig) -> bool:
 def run(config: RunConfig) -> pd.DataFrame:
     """Fine-tune (or measure a classifier), compute targets, train each point, and evaluate.
 
-    In several processes, all of them train and the main one does the rest.
-
-    Returns:
-        The trade-off, also in `tradeoff.csv`: a row for each point, with scores and speedups on validation and, where
-        the task has it, test, in float32, and the model's folder. Without rows in processes other than the main one.
+    Returns the trade-off, also in `tradeoff.csv`: a row for each point, with scores and speedups on validation and,
+    where the task has it, test, in float32, and the model's folder. In several processes all train, and the main one
+    does the rest; the others return no rows.
     """
     options, output, kind = config.optimisation, Path(config.output), training_class(config.policy)
     execution = Execution(device=options.device, precision=options.precision, seed=options.seed)
