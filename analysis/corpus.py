@@ -114,8 +114,7 @@ class Window:
 
     input_ids       (n,) int64, special tokens included
     token_type_ids  (n,) int64, or None if the tokenizer makes none
-    words           (n,) int64, index of the word a wordpiece comes from; -1 for a special token and for the wordpieces
-                    of a query, which nobody annotated
+    words           (n,) int64, index of the word a wordpiece comes from; -1 for a special token and a query's tokens
     rationale       (n,) bool, the wordpiece's word is in a human rationale; False where words is -1
     """
 
@@ -217,11 +216,8 @@ def _window(name: str, encoded: Encoded, k: int, start: int, rationale: NDArray[
 
 
 def _ranges(pieces: NDArray[np.int64], room: int, rationale: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Consecutive ranges of words [start, end) with at most `room` wordpieces, cut as late as possible.
-
-    A cut inside a rationale span moves to the span's beginning; the span is cut only if it begins the range and is
-    longer than that. A single word longer than `room` gets a range of its own.
-    """
+    """Consecutive ranges of words [start, end) of at most `room` wordpieces (or one longer word), cut as late as
+    possible; a cut inside a rationale span moves to the span's beginning, unless the range begins with it."""
     start, n_words = 0, len(pieces)
     totals = np.concatenate([[0], np.cumsum(pieces)])  # (W + 1,) wordpieces before each word
     while start < n_words:
@@ -324,9 +320,8 @@ def aggregate(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """One score for each word: the max, mean or sum over its wordpieces; "none" gives back what it got.
 
-    scores: (..., n); words: (n,) index of each wordpiece's word, in any order.
-
-    Returns the scores (..., W) and the words (W,), in order of their first wordpiece.
+    scores: (..., n); words: (n,) index of each wordpiece's word, in any order. Returns (..., W), and the words (W,) in
+    order of their first wordpiece.
 
     >>> scores, words = aggregate(np.array([0.1, 0.3, 0.6]), np.array([4, 4, 7]), how="mean")
     >>> scores.tolist(), words.tolist()
@@ -400,11 +395,10 @@ def layer_units(
 
     labels: (U,), `unit_labels` of the same windows; options: density, size, hard and seed of `Unit`.
 
-    Windows are stitched with the weight n/N, so that a document with uniform scores has 1/N everywhere. Where tokens
-    are gone at a layer, the level "1/n, n = tokens present" is judged on scores stitched with the weight of the tokens
-    present instead, by the same reason. Scores of words are the max, mean or sum over wordpieces, divided by what is
-    then the sum over words and special tokens: they are shares of the input again, whose uniform level is one over the
-    number of both. Signed scores are no shares; they are neither weighted nor divided.
+    Windows are stitched with the weight n/N, so that a document with uniform scores has 1/N everywhere; for the level
+    "1/n, n = tokens present" with the weight of the tokens present. Scores of words are divided by their sum with that
+    of the special tokens: shares of the input again, whose uniform level is one over the number of both. Signed scores
+    are no shares; they are neither weighted nor divided.
     """
     signed = any(one.signed for one in given)
     how = "max" if aggregation != "none" and all(one.of_words for one in given) else aggregation
@@ -430,11 +424,8 @@ def layer_units(
 def word_scores(
     windows: Sequence[Window], given: Sequence[WindowScores], *, n_words: int, aggregation: str
 ) -> NDArray[np.float64]:
-    """(L', W) scores of all words of a document, stitched as in `layer_units`.
-
-    A word's score is its wordpieces' aggregate, the highest of them under "none"; a word out of view has the lowest
-    score of its document, at most 0.
-    """
+    """(L', W) scores of all words of a document, stitched as in `layer_units`; under "none" the highest of a word's
+    wordpieces. A word out of view has the lowest score of its document, at most 0."""
     how = "max" if aggregation == "none" or all(one.of_words for one in given) else aggregation
     by_word = _stitched(windows, given, how=how)  # (L', words in view)
     _, first = np.unique(_words(windows), return_index=True)

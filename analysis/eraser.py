@@ -62,8 +62,7 @@ class Given:
     scores   (W,), or (L', W) with the same L' for all documents; of a hard rationale alone 0 and 1
     spans    (annotation id, document id) -> hard rationale as it stands in the source, where spans may touch; {}: none
     answers  annotation id -> the fields ANSWERS of the file
-    signed   a score of the source is below 0, be it of a document that is not evaluated: which documents are drawn does
-             not decide how a score is read
+    signed   a score of the source is below 0, be it of a document that is not evaluated
     soft     False for hard rationales alone
     others   documents of the source that are in another split of the corpus
     """
@@ -85,9 +84,8 @@ class Given:
     def windows(self, document: str, windows: Sequence[Window], truncation: str = "truncate") -> list[WindowScores]:
         """Every wordpiece gets its word's score, special tokens 0; nothing for a document that is not there.
 
-        Scores without a sign become shares of the window; under "all-windows" shares of the document. All of them are
-        divided by one number and then stitched as they are, in float64, so that equal words stay equal. Where no word
-        in view has a score but 0, the shares are 0: the method selects nothing there.
+        Scores without a sign become shares of the window; under "all-windows" of the document: all are divided by one
+        number and then stitched as they are, so that equal words stay equal.
         """
         if document not in self.scores:
             return []
@@ -138,13 +136,11 @@ def read_given(
     """Saved scores as methods; the last one is the human row.
 
     predictions: one source or several; {name: source} names them. A source is
-        * the path of a file in ERASER's format; the method is named after the file,
-        * a dict {document id: scores of its words, (W,) or (layers, W)}; where all of a source are 0 and 1 they are
-          hard rationales,
-        * a data frame with the columns document and score, and if need be word (its index; without it the rows are in
-          order), layer and method.
-    human: one source more, of human annotators. examples: the documents that are evaluated; those of other splits of
-    the corpus are passed over, and counted.
+        * the path of a file in ERASER's format, whose name is the method's,
+        * a dict {document id: scores of its words, (W,) or (layers, W)}, of 0 and 1 alone: hard rationales,
+        * a data frame with document and score, and if need be word (without it the rows are in order), layer, method.
+    human: one source more, of human annotators. examples: the documents that are evaluated; others of the corpus are
+    passed over, and counted.
 
     Raises DataError by file and line or document, ArgumentError for two methods of one name.
     """
@@ -426,7 +422,6 @@ def instance_of(
 
 def official_scores(instances: Sequence[Mapping[str, Any]], *, present_only: bool = False) -> dict[str, Any]:
     """The scores that ERASER's official scorer prints, by its definitions; {} where no document has a rationale.
-
     present_only: over the documents that the source has.
 
     iou_scores          macro F1 is of the mean precision (documents with predictions) and recall (with a rationale)
@@ -574,10 +569,8 @@ def line_of(
 ) -> dict[str, Any]:
     """A method's line of a predictions file, see `analysis.eraser`.
 
-    A word's score is its wordpieces' aggregate (the highest of them when the evaluation was on wordpieces). The class
-    is that of the model whose scores these are, and the probabilities without, and of only, the words of the hard
-    rationale are that model's too; a document's are those of the mean of its windows' logits. With faithfulness metrics
-    among the settings the same is written for the percentages of ERASER's AOPC.
+    Class and probabilities, also those without, and of only, the words of the hard rationale, are of the model whose
+    scores these are, and of the mean of its windows' logits; with faithfulness metrics also at ERASER's percentages.
     """
     example, how, scorer = document.example, plan.settings, plan.scorer
     rows = [one.scores[method.key] for one in scored]

@@ -233,11 +233,10 @@ class Explanation:
     def plot(
         self, layer: int | None = None, methods: Sequence[str] | str | None = None, *, style: str = "acl"
     ) -> Figure:
-        """A matplotlib figure: every layer as a heat map, one panel per method; or one layer, token by token.
+        """Every layer as a heat map, one panel per method; or one layer with a bar per token, hollow where the model
+        drops it, 1/n dashed and AdapLeR's threshold solid; of more than 48 tokens an excerpt with shades instead.
 
-        methods: those to draw, default all; style: the widths of "acl" or "neurips". Amber: the score; violet: a signed
-        score against the target. At one layer: one bar per token, hollow where the model drops it, with 1/n dashed and
-        AdapLeR's threshold solid; of more than 48 tokens an excerpt with shades instead.
+        methods: those to draw, default all; style: the widths of "acl" or "neurips".
         """
         names = tuple(self.methods) if methods is None else (methods,) if isinstance(methods, str) else methods
         if unknown := [name for name in names if name not in self.methods]:
@@ -364,12 +363,10 @@ def explain(
     """Score the tokens of one text with several methods, layer by layer.
 
     Args:
-        text: a string, tokenised as the model's own pipeline does, whose words are what stands between white space; a
-            list of words, tokenised word by word, as the documents of `rationale_eval.evaluate` are; or a pair of
-            texts, a tuple, both of which are scored.
+        text: a string, tokenised as the model's own pipeline does; a list of words, tokenised word by word as the
+            documents of `rationale_eval.evaluate` are; or a pair of texts, a tuple, both of which are scored.
         model: an AdapLeR model or any sequence classifier of transformers: a folder, a hub name or an object; it is
-            left as found. Default: checkpoints/movies-minilm. The last folder or name stays in memory until a file in
-            it changes or a method is a function of your own.
+            left as found. Default: checkpoints/movies-minilm. The last one stays in memory.
         tokenizer: needed for a model object that does not say where it came from.
         query: a second text that is a question about the first: the model reads it, and it is not scored.
         methods: names of the registry with options, as in "integrated_gradients(n_steps=20)", or functions of your
@@ -388,9 +385,8 @@ def explain(
             id their scores are those of an evaluation.
         options: max_length, threshold_scale, speedup, seed, device and dtype, as of `rationale_eval.evaluate`.
 
-    Returns:
-        an `Explanation`: `to_frame()`, `metrics(rationale)`, `plot(layer)`, `save(path)`, and the arrays `scores`,
-        `kept`, `thresholds`, `probabilities`. In a notebook it shows the text, shaded.
+    Returns an `Explanation`: `to_frame()`, `metrics(rationale)`, `plot(layer)`, `save(path)`, and the arrays `scores`,
+    `kept`, `thresholds`, `probabilities`. In a notebook it shows the text, shaded.
 
     >>> e = explain("the plot is dull but the acting is wonderful .", methods=["cp", "saliency"], target="NEG")
     >>> e.prediction, e.scores["saliency"].shape

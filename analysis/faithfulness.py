@@ -29,9 +29,8 @@ def faithfulness_values(
 ) -> dict[str, NDArray[np.float64]]:
     """method -> (L', F), NaN in layers that are not measured.
 
-    target: index of the class whose probability is followed, the one predicted for the whole window; also for the
-    scores of an AdapLeR model, since one model is asked about all of them. density: of the rationales, for
-    `..._at_density`.
+    target: the class whose probability is followed, predicted for the whole window by the one model that is asked about
+    all scores, AdapLeR's too. density: of the rationales, for `..._at_density`.
     """
     how, found = scorer.settings, {}
     metrics, words, keys, places = how.faithfulness_metrics, _hash(window.words), {}, []  # type: Any, str, Any, Any
@@ -127,10 +126,7 @@ def version_logits(
 
 
 def version_types(types: NDArray[np.int64], content: NDArray[np.bool_], *, length: int) -> NDArray[np.int64]:
-    """(length,) token types of a version: what is left of the document is the first segment.
-
-    types: (n,) of the whole input. content: (n,) the document's tokens; those behind the last one, a [SEP] or a query,
-    are in every version.
-    """
+    """(length,) token types of a version, from those of the whole input (n,): what is left of the document (content) is
+    the first segment; what is behind it, a [SEP] or a query, is in every version."""
     behind = len(types) - 1 - int(np.flatnonzero(content)[-1]) if content.any() else 0
     return np.concatenate([np.full(length - behind, types[0]), types[len(types) - behind :]])

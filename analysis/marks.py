@@ -60,12 +60,11 @@ def word_mask(
 ) -> NDArray[np.bool_]:
     """(n_words,) bool, True for the marked words.
 
-    rationale: 0 or 1 (False or True) for each word; or spans (start, end), the end not included; or the indices of the
-        marked words, each once. A list of 0 and 1 that is as long as the text is always the first.
-    words: where each word begins and ends in the text; then spans are of characters, and a word that one touches
-    counts.
+    rationale: 0 or 1 for each word; or spans (start, end), the end not included; or the indices of the marked words,
+        each once. A list of 0 and 1 that is as long as the text is always the first.
+    words: where each word begins and ends in the text; spans are then of characters, and a word that one touches counts
 
-    Raises ArgumentError, which begins with `where`, for anything else, and for a span or an index outside the text.
+    Raises ArgumentError, which begins with `where`, for anything else.
 
     >>> word_mask([0, 1, 1, 0], 4).tolist(), word_mask([(1, 3)], 4).tolist(), word_mask([1, 2], 4).tolist()
     ([False, True, True, False], [False, True, True, False], [False, True, True, False])
@@ -106,7 +105,8 @@ def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     starts, inside = 0, 0  # of spans of characters, and those that begin within a word
     rows = []
     for i, record in enumerate(frame.to_dict("records")):
-        row: dict[str, Any] = {str(name): value for name, value in record.items() if not _is_missing(value)}
+        there = {k: value for k, value in record.items() if not (pd.api.types.is_scalar(value) and pd.isna(value))}
+        row: dict[str, Any] = {str(name): value for name, value in there.items()}
         offsets = None
         if "tokens" in frame.columns:
             row["tokens"] = [str(word) for word in row.get("tokens", ())]
@@ -128,10 +128,6 @@ def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
         said = "beside 'text' spans are of characters, beside 'tokens' of words"
         raise DataError(f"frame: {inside} of {starts} spans begin within a word; {said}")
     yield from rows
-
-
-def _is_missing(value: Any) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 class _Line(BaseModel, coerce_numbers_to_str=True):
@@ -309,11 +305,10 @@ def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, A
 
     rule; fewest, most: annotators of one document, where there are several.
     alpha: Krippendorff's, nominal, of the marks of all words; None where all marks are the same.
-    ceiling: the human performance: each annotator's 0 and 1 as scores of the words, judged against the others' marks,
-        combined by the rule (the majority for auto and for a single annotator's number). The mean over a document's
-        annotators, then over documents, of average precision, F1 and IOU of words; whole documents, whatever a model
-        sees. A value is left out where the others marked nothing or everything. Marks have ties, so that their average
-        precision is below that of a ranking as good: compare F1 with a method's `f1_at_k` instead.
+    ceiling: the human performance: each annotator's 0 and 1 as scores of the words, judged against the others' marks by
+        the rule (the majority for auto and for a single annotator): mean over a document's annotators, then over whole
+        documents, of average precision, F1 and IOU of words; left out where the others marked nothing or everything.
+        Marks have ties, so that their AP is below that of a ranking as good: compare F1 with a method's `f1_at_k`.
     """
     several = [example for example in examples if len(example.annotators) > 1]
     judge = UNION if rule == UNION else MAJORITY

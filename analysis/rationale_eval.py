@@ -291,9 +291,8 @@ def evaluate(
             data/eraser/movies if there, else the sample.
         methods, metrics: names, see `python -m analysis.scores` and `analysis.metrics.METRICS`; a method may be a
             function of your own, `(model, batch) -> scores`.
-        predictions, human: saved scores, each one more method (`analysis.eraser.read_given`). With methods=[] and no
-            model named, no model is loaded unless a metric asks one: tokens are then words, and whole documents are in
-            view.
+        predictions, human: saved scores, each one more method (`analysis.eraser.read_given`). With methods=[] no model
+            is loaded unless it is named or a metric asks one: tokens are then words of whole documents.
         rationales: a folder for every method's rationales in ERASER's format, at the option `rationale_layer` or at
             rationale_layers: {method: layer}, or a report of the validation split, whose best layers are taken.
         cache: a folder where scores are kept for the next run, True for the default one; None or False: none.
@@ -607,11 +606,10 @@ def _names(model: Any, adapler: Any, classifier: Any, reducer: Any) -> dict[str,
         adapler = scoring.DEFAULT_ADAPLER
 
     def name(given: Any, loaded: Any) -> str | None:
-        if isinstance(given, str | Path):
-            return scoring.public_path(given) if Path(given).expanduser().exists() else str(given)
-        own = str(getattr(loaded, "name_or_path", "")) if loaded is not None else ""
-        is_path = bool(own) and (Path(own).is_absolute() or Path(own).exists())
-        return None if loaded is None else scoring.public_path(own) if is_path else own or type(loaded).__name__
+        own = str(given if isinstance(given, str | Path) else getattr(loaded, "name_or_path", ""))
+        if own and (Path(own).is_absolute() or Path(own).expanduser().exists()):
+            return scoring.short_path(own, public=True)
+        return own or (None if loaded is None else type(loaded).__name__)
 
     ours = name(adapler, reducer)
     backbone = f"backbone of {ours}" if model is None and isinstance(adapler, str | Path) else name(model, classifier)
@@ -690,7 +688,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         has_reader = True
     finally:  # also when the reader of the tables has left (`| head`), who may be that of the bars
         report.save(output, progress=has_reader, draw=not given.no_figures)
-        top = header(report, scoring.public_path(data), remark)
+        top = header(report, scoring.short_path(data, public=True), remark)
         write_text(f"{top}\n\n{report.text()}\n", output / SUMMARY)
     here, found = scoring.short_path(output), report.run_facts
     reused = f", {100 * found['from_cache'] // sum(found.values())} % from the cache" if found["from_cache"] else ""
@@ -706,7 +704,7 @@ def public_command(argv: Sequence[str]) -> str:
     words = []
     for word in argv:
         option_, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        words.append(option_ + sign + (scoring.public_path(value) if Path(value).is_absolute() else value))
+        words.append(option_ + sign + (scoring.short_path(value, public=True) if Path(value).is_absolute() else value))
     return shlex.join(["python", "-m", "analysis.rationale_eval", *words])
 
 

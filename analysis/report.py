@@ -551,8 +551,7 @@ def paired_permutation_test(
 
     a, b: (..., D), the same documents in the same order; a pair with a NaN is left out. Exact, over all 2^n sign
     vectors, when there are at most resamples + 1 of them; otherwise `resamples` random ones and the observed one
-    itself, so p is never 0. NaN without a pair. Cells with the same pairs share the signs, which makes this 25 times
-    as fast as scipy.stats.permutation_test, of the same p.
+    itself, so p is never 0. NaN without a pair. Sharing signs makes this 25 times as fast as scipy's, of the same p.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape:
@@ -612,8 +611,7 @@ def compare(
 
     The Holm family of p_holm: this metric's tests of the reference with every other method at every layer, without
     random scores (a check, not a hypothesis; their p is adjusted among themselves) and without exact duplicates: a
-    method whose values are those of an earlier one has its p_holm, one whose values are the reference's has 1. So
-    naming a method twice, or adding random scores, moves no p_holm. Adding another method does.
+    method whose values are those of an earlier one has its p_holm, one whose values are the reference's has 1.
     """
     array = np.array(values, dtype=np.float64)
     for m, method in enumerate(methods):

@@ -145,7 +145,7 @@ class Settings(Checked):
             self.methods = []
         self.split = OTHER_NAMES.get(self.split, self.split)
         check_rule(self.annotators)
-        bins = self.faithfulness.bins  # says so when there is no such variant
+        bins = self.faithfulness.bins
         for name in self.faithfulness_metrics:
             share = name.rpartition("_")[2]
             if share.isdigit() and int(share) not in bins:
@@ -210,25 +210,17 @@ MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
 DEFAULT_ADAPLER = CHECKPOINT
 
 
-def short_path(path: str | Path) -> str:
-    """A path as the user would type it: relative where it lies below the working directory."""
-    absolute = Path(path).absolute()
-    here = Path.cwd()
-    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
-
-
-def public_path(path: str | Path) -> str:
-    """A path as a report may show it to others: relative below the working directory, else its last part only."""
-    absolute = Path(path).expanduser().absolute()
-    here = Path.cwd()
-    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.name
+def short_path(path: str | Path, *, public: bool = False) -> str:
+    """A path relative to the working directory where it lies below it; else as it is, or for others (public: in a
+    report) without the folders above."""
+    absolute, here = Path(path).expanduser().absolute(), Path.cwd()
+    if absolute.is_relative_to(here):
+        return absolute.relative_to(here).as_posix()
+    return absolute.name if public else str(path)
 
 
 def decided(settings: Settings, model: Any, adapler: Any) -> tuple[Settings, list[str]]:
     """The settings with dtype, threshold scale and length decided; notes for a reader.
-
-    The default dtype is float32 and not "auto": a score that is a small difference (value zeroing, attention received)
-    loses digits in bfloat16, so that a table would depend on the machine.
 
     Raises ArgumentError for a length that the model does not take, a scale or a speedup without an AdapLeR model, both
     of them, and a speedup outside the curve that `adapler calibrate` stored.
@@ -261,9 +253,8 @@ def load_models(
 ) -> tuple[Any, Any, Any]:
     """(classifier, AdapLeR model or None, tokenizer), each given as an object, a folder or a hub name.
 
-    Neither model nor adapler: the embedded checkpoint. adapler alone: its own backbone is the classifier. model alone:
-    no AdapLeR. device "auto": models given as objects stay where they are (one that is loaded beside an object goes to
-    it), others go to the first GPU if there is one. words: as of `adapler.text.load_tokenizer`.
+    Neither model nor adapler: the embedded checkpoint; adapler alone: its backbone is the classifier. device "auto":
+    models given as objects stay where they are, others go to them, or to the first GPU. words: as of `load_tokenizer`.
 
     Raises CheckpointError for what cannot be loaded, ArgumentError for two models that do not fit, for weights in
     another precision than float32, and for a device that is not there.

@@ -107,11 +107,7 @@ class TruthOptions:
 
 
 def edited_words(words: Sequence[str], others: Sequence[str]) -> NDArray[np.bool_]:
-    """(n,) bool: the words of a text that its edited version does not have in the same place (difflib).
-
-    >>> edited_words("a dull film".split(), "a moving film".split()).tolist()
-    [False, True, False]
-    """
+    """(n,) bool: the words of a text that its edited version does not have in the same place (difflib)."""
     edited = np.ones(len(words), dtype=bool)
     for block in SequenceMatcher(a=list(words), b=list(others), autojunk=False).get_matching_blocks():
         edited[block.a : block.a + block.size] = False
@@ -124,9 +120,6 @@ def shapley_values(worth: ArrayLike) -> NDArray[np.float64]:
     worth: (2^n,); entry k is the value of the tokens whose bits are set in k (token 0 is bit 0).
 
         phi_i = sum over subsets S without i of |S|! (n - |S| - 1)! / n! * (v(S and i) - v(S))
-
-    >>> shapley_values([0, 1, 2, 5]).tolist()
-    [2.0, 3.0]
     """
     values = np.asarray(worth, dtype=np.float64)
     there = all_subsets(len(values).bit_length() - 1)  # (2^n, n)

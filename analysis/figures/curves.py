@@ -53,11 +53,8 @@ def _lines(report: RationaleReport, methods: Names) -> Iterator[tuple[str, dict[
 
 def plot_metric(report: RationaleReport, metric: str, ax: Axes, *, methods: Names = None) -> None:
     """One line a method: the metric's mean by layer with its 95 % band, and chance: the expected AP, 0 for J, and for
-    other metrics the row of `random`.
-
-    A method with a meaning at the input only, as a human, is a marker left of the first layer, with its interval, and
-    a thin line across.
-    """
+    other metrics the row of `random`. A method with a meaning at the input only, as a human, is a marker left of the
+    first layer, with its interval, and a thin line across."""
     if metric not in report.metrics:
         raise ArgumentError(f"panel {metric!r} is not in the report, which has {', '.join(report.metrics)}")
     summary = report.summary()
@@ -297,11 +294,8 @@ def faithfulness_figure(
 
 
 def plot_correlation(report: RationaleReport, layer: int, ax: Axes, *, methods: Names = None) -> AxesImage:
-    """Spearman's rank correlation of two methods' scores, mean over documents, at one layer.
-
-    Each pair stands once, below the diagonal; white is no correlation, blue a positive one, red a negative one. Methods
-    without any defined correlation at the layer are left out.
-    """
+    """Spearman's rank correlation of two methods' scores, mean over documents, at one layer: blue is positive, red
+    negative. Methods without any defined correlation at the layer are left out."""
     matrix, names = _correlations(report, layer, methods)
     shown = np.where(np.tri(len(names), k=-1, dtype=bool), matrix, np.nan)  # each pair once, no method with itself
     image = ax.imshow(shown, cmap="RdBu", vmin=-1, vmax=1)
@@ -347,10 +341,8 @@ def correlation_layers(report: RationaleReport, methods: Names = None) -> tuple[
 def correlation_figure(
     report: RationaleReport, *, layers: Sequence[int] | int | None = None, methods: Names = None, style: str = "acl"
 ) -> Figure:
-    """Which methods rank the tokens alike, at `layers`, or at the first and the last one with two methods or more.
-
-    The layers stand side by side where the cells leave room for the methods' names, else below each other.
-    """
+    """Which methods rank the tokens alike, at `layers`, or at the first and the last one with two methods or more: side
+    by side where the cells leave room for the methods' names, else below each other."""
     known = correlation_layers(report, methods)
     layers = paper.chosen_layers(layers, [known[i] for i in paper.some_layers(len(known), 2)], report.n_layers)
     if missing := set(layers) - set(known):
@@ -426,9 +418,7 @@ def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
     """Every model as a point, a series for each mode on each split. The thin steps join the best points of a series,
-    which are chosen on the rows that they are shown on: a new run would not reach them. Across: the plain classifier's
-    score, and one point below it.
-    """
+    which a new run would not reach. Across: the plain classifier's score, and one point below it."""
     several = table["split"].nunique() > 1
     for index, ((mode, split), rows) in enumerate(table.groupby(["mode", "split"], sort=False)):
         color = _COLORS[index % len(_COLORS)]

@@ -1,8 +1,7 @@
 """Style of the figures: widths, fonts, and a colour, line and marker for each method.
 
-Fonts are embedded as TrueType (type 42, which every publisher takes). The colours are those of Okabe and Ito
-(2008), which colour-blind readers tell apart; since some of them are equally light, every method also has a marker
-and a line style of its own, so that grey print reads as well.
+Fonts are embedded as TrueType (type 42, which every publisher takes). The colours are those of Okabe and Ito (2008),
+which colour-blind readers tell apart; for grey print every method also has a marker and a line style of its own.
 """
 
 from __future__ import annotations

@@ -188,11 +188,8 @@ class Panel:
 
 
 def passage(document: DocumentScores, *, width: float, n_lines: int, start: int | None = None) -> list[Placed]:
-    """As many words as go into `n_lines` lines of `width` points, special tokens left out.
-
-    start: the word that the passage begins with. Default: the sentence from which on most rationale tokens are in
-        view, the first of several; a text that fits is shown whole.
-    """
+    """As many words as go into `n_lines` lines of `width` points, special tokens left out. start: the first word;
+    default: that of the sentence from which on most rationale tokens are in view, the first of several."""
     words = document.words
     begins = [token for token in range(len(words)) if words[token] >= 0 and words[token] not in words[:token]]
     if not begins:
@@ -303,12 +300,9 @@ def document_figure(
 def plot_document(
     panel: Panel, ax: Axes, *, n_lines: int = 3, start: int | None = None, key: bool = False, unit: str = "tokens"
 ) -> None:
-    """A passage at each layer: shades for the scores, human rationale underlined, dropped tokens pale (of `cp` and
-    `policy` only: the other methods score a model that keeps all of them).
-
-    ax: its size on paper decides what fits. start: see `passage`. key: a line below that says what shade, paleness and
-    underline mean. unit: what the tokens are called.
-    """
+    """A passage, as far as it fits the axes, at each layer: shades for the scores, human rationale underlined, dropped
+    tokens pale (of `cp` and `policy` only: the other methods score a model that keeps all of them). start: see
+    `passage`. key: a line below that says what they mean. unit: what the tokens are called."""
     document, method = panel.document, panel.method
     values = ratios(document, method)
     extent = ax.get_window_extent()
@@ -384,10 +378,8 @@ def plot_document(
 def plot_heatmap(
     document: DocumentScores, method: str, ax: Axes, *, signed: bool = False, layerwise: bool | None = None
 ) -> AxesImage:
-    """Each token's score at each layer; blank: not there any more; blue strip above: the human rationale.
-
-    signed: amber for scores above 0 and violet below, of one scale; False: amber alone.
-    """
+    """Each token's score at each layer; blank: not there any more; blue strip above: human rationale; signed: violet
+    for scores below 0."""
     values = ratios(document, method)  # (L, n)
     if (there := present(document, method)) is not None:
         values = np.where(there, values, np.nan)
@@ -425,10 +417,8 @@ def heatmaps_figure(
     layerwise: Mapping[str, bool],
     style: str = "acl",
 ) -> Figure:
-    """Scores of a document by layer and token, a panel a method. titles: as matplotlib takes them.
-
-    Up to MOST_TOKENS tokens are written below the maps, of longer documents their positions.
-    """
+    """Scores of a document by layer and token, a panel a method, above up to MOST_TOKENS tokens, or the positions of
+    more. titles: as matplotlib takes them."""
     width, heights = paper.venue(style).text, [max(2, min(8, len(document.scores[method]))) + 2.2 for method in methods]
     signed = any((document.scores[method] < 0).any() for method in methods)
     meaning = "Score / uniform score"

@@ -9,8 +9,7 @@
 p is the probability of `target`, the class that the model predicts for the whole input. Special tokens and a query
 always stay. Nothing here knows a model: `predict` gets a list of id arrays and returns their (len, C) probabilities.
 
-Tokens with the same score are taken in a random order. It depends on the seed and on the ids of the input, not on the
-tokens' positions, and all methods and layers of one input share it.
+Tokens with the same score are taken in a random order, by the seed and the ids of the input, which all methods share.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +29,6 @@ from analysis.metrics import plausibility as pl
 from analysis.metrics.plausibility import METRICS, Metric
 
 BINS = (1, 5, 10, 20, 50)
-VARIANTS = ("delete", "mask")
 SOFT = ("soft_comprehensiveness", "soft_sufficiency")
 DRAWS = 20  # of the soft metrics
 EXACT = 8  # of the limits of an AOPC: at most so many tokens, and all sets are tried
@@ -169,23 +167,18 @@ class FaithfulnessSettings:
 
     variant        "delete", or "mask" to leave the tokenizer's mask token in their place
     bins           percentages of the content tokens
-    rounding       "up": ceil(X % of n_c), so at least 1; "down": floor, and a bin of no token, or of the same
-                   tokens as the one before, is left out of the AOPC (ferret)
+    rounding       "up": ceil(X % of n_c); "down": floor, and a bin that adds no token is left out of the AOPC (ferret)
     positive_only  never take a token whose score is not above 0 (ferret)
     density        mean share of rationale tokens in the data set, for `..._at_density`; None leaves those undefined
     seed           of the order of tokens with equal scores
     """
 
-    variant: str = "delete"
+    variant: Literal["delete", "mask"] = "delete"
     bins: tuple[int, ...] = BINS
     rounding: str = "up"
     positive_only: bool = False
     density: float | None = None
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ArgumentError(f"variant: got {self.variant!r}, allowed are {', '.join(VARIANTS)}")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -322,11 +315,8 @@ def leave_one_out(versions: Versions) -> NDArray[np.float64]:
 def soft_rows(
     versions: Versions, scores: ArrayLike, *, chances: Callable[[ArrayLike], NDArray[np.float64]] | None = None
 ) -> list[dict[str, float]]:
-    """Both of SOFT for several rows of scores (S, n_c) of one document, in one call of the model.
-
-    The draws depend on the seed and on the ids of the input; all rows share them.
-    chances: scores (n_c,) -> the probability to stay of each token; default: `keep_chances`.
-    """
+    """Both of SOFT for several rows of scores (S, n_c) of one document, by the same draws, in one call of the model.
+    chances: scores (n_c,) -> the probability to stay of each token; default: `keep_chances`."""
     rows = versions.rows(scores)
     if versions.n_content == 0:
         return [dict.fromkeys(SOFT, math.nan) for _ in rows]
@@ -352,11 +342,8 @@ def keep_chances(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def aopc_bounds(versions: Versions, kind: str, *, usable: int | None = None) -> tuple[float, float]:
-    """(lower, upper) AOPC of one document, NaN both without content tokens or percentages that count.
-
-    kind: "comprehensiveness" or "sufficiency". usable: tokens that may be taken at most, of scores of which only the
-    positive ones are; default: all.
-    """
+    """(lower, upper) AOPC of one document, NaN both without content tokens or percentages that count. kind:
+    "comprehensiveness" or "sufficiency"; usable: tokens that may be taken at most, default all."""
     n = versions.n_content
     sizes = [size for size in bin_sizes(n, versions.settings, usable=usable) if size]
     if not sizes:

@@ -1,14 +1,12 @@
 """Agreement of scores, or of a set of tokens, with a human rationale, for the tokens (or words) of one document.
 
-    n tokens; labels (n,) bool, True in the rationale; scores (n,) float; selected (n,) bool; a span is (start,
-    end), end exclusive
+    n tokens; labels (n,) bool, True in the rationale; scores (n,) float; selected (n,) bool; a span is (start, end)
 
 A metric that is not defined for a document (no rationale token, or none outside it) is NaN, never a silent 0. METRICS,
 at the end, has every metric by name; those that need the model once more are added by `faithfulness`.
 
-A set is made by a level (1/n) or by a size k (the k best tokens). Tokens of the same score at the edge of a size are
-ties, and there are many of them where tokens were dropped (score 0). Nothing here looks at positions: `top_k_f1` and
-`top_k_iou` give the exact mean over every way to break the tie, `select_top_k` breaks it in a random order.
+A set is made by a level (1/n) or by a size k (the k best tokens). Where tokens of one score are tied at the edge of a
+size, `top_k_f1` and `top_k_iou` give the exact mean over every way to break the tie, `select_top_k` a random one.
 
 scikit-learn's curves and counts give the same numbers (tested with ties) and take 15 to 250 times as long on one
 document; a report asks for 15,000 (13 methods, 6 layers, 200 documents).
@@ -111,9 +109,8 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def expected_average_precision(positives: int, total: int) -> float:
-    """Chance level of average precision: its mean over random scores without ties.
-
-    positives: k, rationale tokens; total: n, all tokens. NaN without a rationale token.
+    """Chance level of average precision: its mean over random scores without ties. positives: k, rationale tokens;
+    total: n, all tokens. NaN without a rationale token.
 
     Formula: E[AP] = ( H_n + (k - 1)/(n - 1) · (n - H_n) ) / n,      H_n = 1 + 1/2 + ... + 1/n
     """
@@ -246,12 +243,8 @@ def _curve(truth: NDArray[np.bool_], values: NDArray[np.float64]) -> tuple[NDArr
 def select_uniform(scores: ArrayLike, n: int) -> NDArray[np.bool_]:
     """(n,) bool: the tokens whose score is at least 1/n, the uniform level: all of equal scores, none where all are 0.
 
-    n: the number of tokens whose scores sum to 1; special tokens among them, it is larger than the number of scores.
-
+    n: the number of tokens whose scores sum to 1; with special ones among them it is larger than the number of scores.
     Raises ArgumentError for a negative score.
-
-    >>> select_uniform([0.5, 0.25, 0.25, 0.0], 4).tolist()
-    [True, True, True, False]
     """
     values = as_scores(scores)
     if (values < 0).any():
@@ -355,10 +348,8 @@ def token_iou(labels: ArrayLike, selected: ArrayLike) -> float:
 def top_k_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bool = False) -> float:
     """`f1_score` of the k best tokens: the exact mean over every way to break ties. NaN without a rationale token.
 
-    k: at least 1; over n it is n. positive_only: never take a token whose score is not above 0.
-
-    Of a tie of m tokens with h in the rationale, of which s are still taken, s · h/m are hits on average, and F1 is
-    linear in the hits.
+    k: at least 1; over n it is n. positive_only: never take a token whose score is not above 0. Of a tie of m tokens
+    with h in the rationale, of which s are still taken, s · h/m are hits on average, and F1 is linear in the hits.
 
     >>> top_k_f1([True, False, False, False], [0.5, 0.5, 0.1, 0.1], 1)
     0.5
@@ -386,11 +377,7 @@ def top_k_iou(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bo
 
 
 def select_top_k(scores: ArrayLike, k: int, *, seed: int | Sequence[int] = 0) -> NDArray[np.bool_]:
-    """(n,) bool: the k tokens with the highest scores; of equal ones at the edge, random ones by the seed.
-
-    >>> select_top_k([0.1, 0.4, 0.1, 0.4, 0.2], 3).tolist()
-    [False, True, False, True, True]
-    """
+    """(n,) bool: the k tokens with the highest scores; of equal ones at the edge, random ones by the seed."""
     values = as_scores(scores)
     shuffled = np.random.default_rng(seed).permutation(len(values))
     ranking = shuffled[np.argsort(-values[shuffled], kind="stable")]
@@ -506,8 +493,7 @@ class Unit:
     size            of its rationales: mean number of rationale tokens, NaN when it is not known
     signed          scores that may be negative: what is selected at 1/n is not defined for them
     hard            (n,) bool, the method's own hard rationale; None when it has none
-    present_scores  (n,) float64, scores for the level of the tokens present; None: `scores`. They differ where a
-                    document is several windows, each weighted by its share of the tokens present
+    present_scores  (n,) float64, scores for the level of the tokens present, of several windows; None: `scores`
     seed            of the random order of ties, where there is no closed form
     """
 

@@ -56,8 +56,7 @@ class Batch:
     attention_mask   (B, N) integer, 1 for real tokens, then 0 for padding
     token_type_ids   (B, N) integer or None
     labels           (B,) integer, the model's index of the gold class, or None
-    special          (B, N) bool, tokens that are no part of the text ([CLS], [SEP], a query); None: only the
-                     classification token is known to be one
+    special          (B, N) bool, tokens that are no part of the text ([CLS], [SEP], a query); None: only the first
     mask_token_id    what stands for a token that is taken out; None if the tokenizer has none
     threshold_scale  multiplies every eta of an AdapLeR model
     pad_token_id     the tokenizer's padding token; None: the one that the model's configuration names
@@ -170,11 +169,8 @@ def once_a_batch(function: Callable[..., Found]) -> Callable[..., Found]:
 
 
 def run_format(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast of a plain classifier's passes, for "float32" or "bfloat16".
-
-    Distances of nearly equal vectors and products of attention maps stay in float32: in bfloat16's eight bits they
-    would be mostly rounding.
-    """
+    """Autocast of a plain classifier's passes, for "float32" or "bfloat16"; what would be mostly rounding in eight bits
+    (distances of nearly equal vectors, products of attention maps) stays in `full_precision`."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
 
 
@@ -494,8 +490,7 @@ def scoring_method(
 ) -> Callable[[ScoreFunction], ScoreFunction]:
     """Register a function `(model, batch, *, options)` under `name`; the arguments are those of ScoringMethod.
 
-    Title, scope, cost and paper are read from the docstring. A second definition in the same module replaces the first.
-    Raises ArgumentError for a name that another module's method has, and for arguments that are not allowed.
+    A second definition in the same module replaces the first. Raises ArgumentError for a name that another module has.
     """
     sets = {}
     for argument, given, allowed in (("needs", needs, NEEDS), ("reads", reads, READS)):
@@ -530,8 +525,7 @@ def method_names() -> tuple[str, ...]:
 def get_method(spec: MethodSpec, **options: Any) -> ScoringMethod:
     """The method of that name, or `name(option=value, ...)`, or a function `(model, batch)` as a method.
 
-    Raises ArgumentError for an unknown name (it lists the names there are), for an option or value that is not
-    allowed, and for a function that has the name of another method.
+    Raises ArgumentError for an unknown name, option or value, and for a function named like another method.
     """
     if isinstance(spec, ScoringMethod):
         return spec.with_options(**options)

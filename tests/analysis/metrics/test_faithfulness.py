@@ -185,7 +185,6 @@ def test_no_content_is_undefined() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variant": "drop"}, "variant: got 'drop', allowed are delete, mask"),
         ({"variant": "mask"}, "mask_id: got None, variant 'mask' needs"),
         ({"scores": [0.1] * 9}, r"scores: got shape \(1, 9\), must be \(rows, 10 tokens\)"),
         ({"scores": [math.nan] * 10}, "and finite"),
