@@ -13,9 +13,10 @@ from adapler.backbones.families import label_names
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import curve_table, evaluation_table
 from adapler.modeling import AdapLeRForSequenceClassification
-from adapler.system import replacing
+from adapler.system import read_json, replacing
+from adapler.text import RUN, read_run
 from adapler.training.config import CardConfig
-from adapler.training.records import CARD, RECORD, model_checksum, read_json
+from adapler.training.records import model_checksum
 
 TEMPLATE = """---
 {head}
@@ -55,7 +56,7 @@ def run_card(settings: CardConfig) -> None:
     folder, notes = Path(settings.model), list[str]()
     if not folder.is_dir():
         raise ArgumentError(f"--model: {folder} is not a folder; the card is written into the model's own")
-    path = folder / CARD
+    path = folder / "README.md"
     if path.exists() and not settings.overwrite:
         raise ArgumentError(f"--model: {path} is there already; --overwrite replaces it, with what was written by hand")
     options = {name: getattr(settings, name) for name in ("base_model", "license", "language", "name")}
@@ -79,9 +80,9 @@ def model_card(
     """The card of a checkpoint's folder, from its run.json, evaluations and calibration of these very weights; `notes`
     gets a line for each thing that is missing or was left out."""
     model = AdapLeRForSequenceClassification.from_pretrained(folder)
-    config, record = model.config, read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    config, record = model.config, read_run(folder)[1]
     if not record:
-        notes.append(f"{folder}: no {RECORD}, so the card says nothing of its training")
+        notes.append(f"{folder}: no {RUN}, so the card says nothing of its training")
     started_from, encoding = record.get("model"), record.get("encoding", {})
     if base_model is None and isinstance(started_from, str) and started_from.count("/") == 1:
         base_model = None if Path(started_from).exists() else started_from

@@ -7,9 +7,6 @@ Documents are tokenised by white space, one sentence a line. An evidence is the 
 of words of its document: words are found by index, never by searching for the text. An evidence that quotes another
 text than those words is listed in `misquoted`. An empty range is an error unless its text is empty too: the test split
 of the movies has 20 of those, which mark nothing.
-
-Words are counted as ERASER's own reader counts them (rationale_benchmark/utils.py): it drops the empty words of doubled
-spaces and blank lines in docs/, and keeps them in docs.jsonl.
 """
 
 from __future__ import annotations
@@ -223,8 +220,8 @@ def _text(path: Path) -> str:
 
 
 def _documents(root: Path) -> dict[str, tuple[str, ...]]:
-    """Words by document id. docs.jsonl goes first, as in ERASER's own reader. In docs/ lines are split at single
-    spaces, and empty words go."""
+    """Words by document id, as ERASER's own reader counts them (rationale_benchmark/utils.py): docs.jsonl goes first;
+    empty words, of doubled spaces and blank lines, count there and not in docs/."""
     path, folder = root / "docs.jsonl", root / "docs"
     if path.is_file():
         documents: dict[str, tuple[str, ...]] = {}
@@ -452,9 +449,8 @@ def _begins(one: str, other: str) -> bool:
 def balanced_indices(labels: Sequence[Any], n: int, *, seed: int) -> list[int]:
     """Ascending indices of a random sample of `n` rows (or all) that is balanced over the labels.
 
-    Every label gives the same number of rows; a label with too few gives all it has, and the others share the rest.
-    If `n` is no multiple of the number of labels, the first labels in sorted order give one row more. A smaller sample
-    is part of every larger one with the same seed.
+    A label with too few rows gives all it has, and the others share the rest; the first labels in sorted order may give
+    one row more. A smaller sample is part of every larger one with the same seed.
 
     >>> balanced_indices(["NEG", "NEG", "NEG", "NEG", "NEG", "POS"], 4, seed=0)
     [2, 3, 4, 5]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from filelock import FileLock, Timeout
 
-from adapler.errors import ArgumentError, DataError, excerpt
+from adapler.errors import ArgumentError, CheckpointError, DataError, excerpt
 
 if TYPE_CHECKING:
     import torch
@@ -258,6 +258,14 @@ def claimed(path: Path | None) -> Iterator[None]:
             yield
     except Timeout as error:
         raise ArgumentError(f"--output: {path} is in use by another process") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; CheckpointError where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
 
 
 # ---- rows

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.options import is_number
+from adapler.system import read_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -138,19 +139,17 @@ def encode(
 ) -> Encoded:
     """Token ids of texts, special tokens included, without padding.
 
-    Strings are tokenised as in the model's own pipeline. Lists of words are tokenised word by word, so that
-    `encodings[k].word_ids` count words.
+    Strings are tokenised as in the model's own pipeline, lists of words word by word, so that `encodings[k].word_ids`
+    count words.
 
     Args:
-        texts: strings, or lists of words.
         seconds: the second text of each pair, of the same kind as the first; None or "" or []: a single text.
             Beside a list of words it is a query, which is never cut. Of a pair of strings, "truncate" and "last"
             shorten the longer one first, and "windows" cuts the second and repeats the first in every window.
         truncation: see the module; one of TRUNCATIONS.
         stride: tokens by which windows overlap. Default: 128, or a quarter of what fits when that is less.
 
-    Raises:
-        DataError: a query, or the first text of a pair under "windows", that leaves no room for the rest.
+    DataError for a query, or the first text of a pair under "windows", that leaves no room for the rest.
     """
     words = len(texts) > 0 and not isinstance(texts[0], str)
     first: list[Any] = [list(text) if words else text for text in texts]
@@ -399,12 +398,7 @@ def read_run(name_or_path: str | Path, **hub: Any) -> tuple[Path | None, dict[st
     """The path of a model's run.json, and its content; (None, {}) without one. CheckpointError for one that cannot be
     read, or is no JSON object."""
     path = file_beside(name_or_path, RUN, **hub)
-    if path is None:
-        return None, {}
-    try:
-        return path, dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
+    return path, {} if path is None else read_json(path)
 
 
 def record_of_copy(record: Path, *, threshold_scale: float) -> str | None:

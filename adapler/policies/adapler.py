@@ -125,10 +125,8 @@ def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -
 
         S^^l = saliency * m^(l-1), [CLS]'s entry times theta^l (l >= 1), renormalised over present tokens
 
-    Args:
-        saliency: (B, N), or (B, L, N) where each layer has its own; >= 0, 0 at padding, [CLS] in column 0.
-        log_presence: (B, L, N), accumulated soft mask of the layers before l.
-        theta: (L - 1,).
+    `saliency` is (B, N), or (B, L, N) where each layer has its own; >= 0, 0 at padding, [CLS] in column 0. With
+    `log_presence` (B, L, N), the accumulated soft mask of the layers before l, and theta (L - 1,).
     """
     by_layer = saliency if saliency.dim() == 3 else saliency[:, None, :]  # (B, L or 1, N)
     target = by_layer * log_presence.detach().exp()  # (B, L, N)
@@ -397,10 +395,9 @@ class SpeedController:
     learn something before much is dropped. The measured one is that of the soft lengths in training batches, a running
     mean, times what the last evaluation found between it and hard removal on validation.
 
-    A controller of this kind (proportional and integral, on the weight of a loss) is in MrT5 (Kallini et al., 2025);
-    here it acts on logarithms. Below a thirtieth of phi_0 phi crosses 0, as the multiplier of an equality may (ours):
-    tokens that a steep slope has removed have no gradient of the cross-entropy, so without a loss that asks for more
-    tokens a training that is too fast stays so.
+    A controller of this kind is in MrT5 (Kallini et al., 2025); here it acts on logarithms. Below a thirtieth of phi_0
+    phi crosses 0 (ours): tokens that a steep slope has removed have no gradient of the cross-entropy, so without a loss
+    that asks for more tokens a training that is too fast stays so.
     """
 
     phi: float  # weight of the length loss now, at the start above 0; below 0 it asks for more tokens

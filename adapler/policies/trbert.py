@@ -205,16 +205,15 @@ def with_guide(rows: Any, classifier: Any, *, points: Sequence[int], pad_token_i
     import datasets
 
     from adapler.backbones.decomposition import removal_guide
-    from adapler.training.data import for_each_token
+    from adapler.training.data import labelled_batches
 
+    found: list[Any] = [None] * len(rows)
     device = classifier.device
-
-    def guide(batch: dict[str, Tensor]) -> Tensor:
+    for places, lengths, batch in labelled_batches(rows, device=device, pad_token_id=pad_token_id, title="guide"):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-            return removal_guide(classifier, batch, points=points)  # (B, P, N)
-
-    by_row = for_each_token(rows, guide, device=device, pad_token_id=pad_token_id, title="guide")
-    found = [[*one] for one in by_row]  # arrow takes lists of vectors
+            guides = removal_guide(classifier, batch, points=points).cpu().numpy()  # (B, P, N)
+        for place, length, guide in zip(places, lengths, guides, strict=True):
+            found[place] = [*guide[:, :length]]  # arrow takes lists of vectors
     scores = datasets.List(datasets.List(datasets.Value("float32")))
     return rows.add_column("targets", found, new_fingerprint=uuid.uuid4().hex, feature=scores)
 

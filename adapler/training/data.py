@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import datasets
 import numpy as np
 import pyarrow.compute as pc
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -209,50 +208,39 @@ def compute_targets(
     how: dict[str, Any] = {"target": options.explained, "layers": layers}
     shares, text = datasets.List(datasets.Value("float32")), datasets.Value("string")
     features = datasets.Features({"id": text, "made_of": text, "targets": shares if layers else datasets.List(shares)})
-
-    def mean_shares(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        total: Any = 0.0
-        for classifier in classifiers:
-            with torch.autocast(classifier.device.type, dtype=torch.bfloat16, enabled=autocast):
-                found = [token_relevance(classifier, batch, kind=kind, **how) for kind in options.target_method]  # type: ignore[arg-type]
-            total = total + torch.stack(found).cpu().double().mean(0)  # (B, K, N)
-        return total / len(classifiers)
-
     parts = []
     for start in range(0, len(rows), CHUNK):
         chunk = rows.select(range(start, min(start + CHUNK, len(rows))))
+        values: list[Any] = [None] * len(chunk)
         where: dict[str, Any] = {"device": classifiers[0].device, "pad_token_id": pad_token_id}
-        found = for_each_token(chunk, mean_shares, **where, token_budget=token_budget, title="targets")
-        values = [one[0] if layers else one for one in found]
+        for places, lengths, batch in labelled_batches(chunk, **where, token_budget=token_budget, title="targets"):
+            total: Any = 0.0
+            for classifier in classifiers:
+                with torch.autocast(classifier.device.type, dtype=torch.bfloat16, enabled=autocast):
+                    found = [token_relevance(classifier, batch, kind=kind, **how) for kind in options.target_method]  # type: ignore[arg-type]
+                total = total + torch.stack(found).cpu().double().mean(0).numpy()  # (B, K, N)
+            mean = (total / len(classifiers)).astype(np.float32)
+            for place, length, one in zip(places, lengths, mean, strict=True):
+                values[place] = one[0, :length] if layers else one[:, :length]
         columns = {"id": chunk["id"][:], "made_of": _made_of(chunk, labels), "targets": values}
         parts.append(datasets.Dataset.from_dict(columns, features=features))
     return datasets.concatenate_datasets(parts)
 
 
-def for_each_token(
-    rows: datasets.Dataset,
-    of_batch: Callable[[dict[str, torch.Tensor]], torch.Tensor],
-    *,
-    device: torch.device,
-    pad_token_id: int,
-    title: str,
-    token_budget: int | None = None,
-) -> list[NDArray[np.float32]]:
-    """(K, n) numbers for the tokens of each row, from a function with gradients of padded batches by length, with
-    labels (B,), to (B, K, N)."""
+def labelled_batches(
+    rows: datasets.Dataset, *, device: torch.device, pad_token_id: int, title: str, token_budget: int | None = None
+) -> Iterator[tuple[list[int], list[int], dict[str, torch.Tensor]]]:
+    """Padded batches by length for passes with gradients: row indices, lengths, and the inputs with labels (B,)."""
     if token_budget is None:
         token_budget = GRADIENT_TOKEN_BUDGET if device.type == "cpu" else TOKEN_BUDGET
     inputs = rows.select_columns([one for one in INPUTS if one in rows.column_names]).to_list()
-    labels, found = rows["labels"][:], [np.empty(0, np.float32)] * len(rows)
-    lengths = [len(row["input_ids"]) for row in inputs]
+    labels, lengths = rows["labels"][:], [len(row["input_ids"]) for row in inputs]
     with tqdm(total=len(rows), desc=title, unit="text") as bar:
         for places in batches_by_length(lengths, token_budget=token_budget):
             batch = pad_rows([inputs[place] for place in places], pad_token_id=pad_token_id, device=device)
             batch["labels"] = torch.tensor([labels[place] for place in places], device=device)
-            for place, values in zip(places, of_batch(batch).cpu().numpy().astype(np.float32), strict=True):
-                found[place] = values[:, : lengths[place]]
+            yield places, [lengths[place] for place in places], batch
             bar.update(len(places))
-    return found
 
 
 def load_targets(folder: str | Path) -> datasets.Dataset:

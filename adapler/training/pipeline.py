@@ -45,6 +45,7 @@ from adapler.system import (
     sha256_of,
     wait_for_everyone,
 )
+from adapler.text import RUN
 from adapler.training import records
 from adapler.training.config import (
     CalibrateConfig,
@@ -191,7 +192,7 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
             "best": best[metric],
             "validation": {"precision": "float32", metric: score},
         }
-        records.write_record(output / records.RECORD, record)
+        records.write_record(output / RUN, record)
         for pattern in STATES:
             for path in (output / EPOCHS).glob(f"*/{pattern}"):
                 path.unlink()
@@ -253,7 +254,7 @@ def targets(
         records.begin(output, wanted)
         made.save_to_disk(str(output))
         facts = _facts(prepared, execution, seconds=time.time() - started)
-        records.write_record(output / records.RECORD, {**wanted, **facts, "rows": {"train": made.num_rows}})
+        records.write_record(output / RUN, {**wanted, **facts, "rows": {"train": made.num_rows}})
     records.mark_finished(output, wanted)
     return output
 
@@ -357,7 +358,7 @@ def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Star
                 record = _record(training, prepared, trainer, wanted, stage_records, start=start) | found
             model.save_pretrained(folder)
             prepared.tokenizer.save_pretrained(folder)
-            records.write_record(folder / records.RECORD, record)
+            records.write_record(folder / RUN, record)
         records.mark_finished(folder, of_stage)
     if is_main():
         shutil.rmtree(output / "stages", ignore_errors=True)
@@ -577,7 +578,7 @@ def run(config: RunConfig) -> pd.DataFrame:
             "points": rows,
             "versions": records.versions(),
         }
-        records.write_record(output / records.RECORD, made)
+        records.write_record(output / RUN, made)
         print(table.dropna(axis="columns", how="all").to_string(index=False))
     return table
 

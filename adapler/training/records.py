@@ -14,11 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.errors import ArgumentError
 from adapler.options import flag
-from adapler.system import from_main, is_main, processes, replacing, sha256_of, wait_for_everyone
+from adapler.system import from_main, is_main, processes, read_json, replacing, sha256_of, wait_for_everyone
+from adapler.text import RUN
 
-RECORD, CARD = "run.json", "README.md"
 DONE, STARTED = "done.json", "started.json"
 
 
@@ -37,20 +37,9 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; CheckpointError if there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: no such file, or not JSON") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: a JSON object is expected, found {type(content).__name__}")
-    return content
-
-
 def read_record(folder: Path) -> dict[str, Any]:
     """run.json of a folder that a training command wrote; CheckpointError if there is none."""
-    return read_json(folder / RECORD)
+    return read_json(folder / RUN)
 
 
 def versions() -> dict[str, str]:
@@ -101,13 +90,13 @@ def begin(folder: Path, config: Mapping[str, Any]) -> None:
     """Write started.json; the number of processes counts too: with another one a step has another batch."""
     if is_main():
         folder.mkdir(parents=True, exist_ok=True)
-        _mark(folder / STARTED, {**config, "processes": processes()})
+        write_record(folder / STARTED, {"config": _plain({**config, "processes": processes()})})
 
 
 def mark_finished(folder: Path, config: Mapping[str, Any]) -> None:
     """Write done.json, the last file of a stage."""
     if is_main():
-        _mark(folder / DONE, config)
+        write_record(folder / DONE, {"config": _plain(config)})
         os.remove(folder / STARTED)
     wait_for_everyone()
 
@@ -115,10 +104,6 @@ def mark_finished(folder: Path, config: Mapping[str, Any]) -> None:
 def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     """A record without what changes no number: where a stage runs and where it writes."""
     return {name: value for name, value in config.items() if name not in ("device", "workers", "report_to", "output")}
-
-
-def _mark(path: Path, config: Mapping[str, Any]) -> None:
-    write_record(path, {"config": _plain(config)})
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

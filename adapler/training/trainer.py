@@ -1,8 +1,8 @@
 """The trainer of every stage: fine-tuning, AdapLeR, and all other policies.
 
-The losses, groups of parameters and gradients are the stage's (`adapler.policies.base.Stage`); this is what they share:
+The losses, groups of parameters and gradients are the stage's (`adapler.policies.base.Stage`). It is
 transformers.Trainer with a learning rate and a gradient norm for each group, guards against numbers that are not
-finite, averaged weights, a teacher, batches by length, and an evaluation in the dtype of inference.
+finite, averaged weights, a teacher, and an evaluation in the dtype of inference.
 
 Dimensions: B batch, N longest row of the batch, L layers.
 """
@@ -364,14 +364,11 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         torch.empty((), dtype=torch.int64).random_()  # as a data loader does: published runs went on with such draws
         metrics = None
         if is_main():
-            rows, inference = (
-                self.eval_dataset,
-                getattr(self.core, "for_inference", partial(InferenceClassifier, self.core)),
-            )
+            inference = getattr(self.core, "for_inference", partial(InferenceClassifier, self.core))
             with self._averaged():
                 model = inference(dtype="bfloat16" if self.args.bf16 else "float32")
-                found = predict_rows(model, rows, pad_token_id=self.data_collator.tokenizer.pad_token_id)
-                metrics = self._metrics(found)
+                padding = self.data_collator.tokenizer.pad_token_id
+                metrics = self._metrics(predict_rows(model, self.eval_dataset, pad_token_id=padding))
         metrics = from_main(metrics)
         if self.is_in_train:
             self.stage.evaluated(metrics)
