@@ -29,17 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["RationaleReport", "explain", "load_corpus", "rationale_eval"]
 
 # Imported on first use, so that `python -m analysis.scores` does not load what it does not need.
-_WHERE: dict[str, tuple[str, str | None]] = {
-    "RationaleReport": ("analysis.report", "RationaleReport"),
-    "explain": ("analysis.explanation", "explain"),
-    "load_corpus": ("analysis.corpus", "load_corpus"),
-    "rationale_eval": ("analysis.rationale_eval", None),
-}
+_WHERE = {"RationaleReport": "report", "explain": "explanation", "load_corpus": "corpus"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "rationale_eval":
+        return import_module("analysis.rationale_eval")
     if name not in _WHERE:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    module, attribute = _WHERE[name]
-    found = import_module(module)
-    return found if attribute is None else getattr(found, attribute)
+    return getattr(import_module(f"analysis.{_WHERE[name]}"), name)

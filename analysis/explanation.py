@@ -42,7 +42,7 @@ from analysis.metrics.plausibility import compute, expected_average_precision, g
 from analysis.page import explanation_fragment, explanation_page
 from analysis.report import json_text, write_text
 from analysis.scores import ScoringMethod, get_method, get_methods
-from analysis.scores.base import check_target, in_format
+from analysis.scores.base import check_target
 from analysis.scores.contribution import scores_of_removal
 from analysis.scoring import ScoredWindow, Scorer, Settings
 
@@ -405,7 +405,9 @@ def explain(
     else:
         keep = all(get_method(one).of_package for one in settings.methods or ())  # else nobody knows what it changes
         subject = load(model, tokenizer, words=not isinstance(parts[0], str), device=settings.device, keep=keep)
-        own, facts = _scored(parts, subject, settings, query=query, target=target, gold=gold, name=name)
+        how, remarks = scoring.decided(settings, subject.classifier, subject.adapler)
+        own = read(parts, subject.tokenizer, max_length=how.max_length or 0, name=name, query=query)
+        facts = _scored(own, subject, how, target=target, gold=gold, remarks=remarks)
     for key, values in (scores or {}).items():
         if key in facts["methods"]:
             raise ArgumentError(f"scores: {key!r} is the name of a method that runs too; take another name")
@@ -415,26 +417,17 @@ def explain(
 
 
 def _scored(
-    parts: Sequence[Part],
-    subject: Subject,
-    settings: Settings,
-    *,
-    query: str,
-    target: str | int,
-    gold: str | int | None,
-    name: str,
-) -> tuple[Text, dict[str, Any]]:
-    """The text as the model reads it; and of the explanation the methods, and what the model answers."""
+    text: Text, subject: Subject, how: Settings, *, target: str | int, gold: str | int | None, remarks: Sequence[str]
+) -> dict[str, Any]:
+    """Of the explanation the methods, and what the model answers."""
     classifier, adapler = subject.classifier, subject.adapler
     labels = tuple(label_names(classifier.config))
     if needs_labels(target) and gold is None:
         raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
     check_target(target, classifier.config)
     truth = None if gold is None else gold_index(gold, labels)
-    how, remarks = scoring.decided(settings, classifier, adapler)
-    text = read(parts, subject.tokenizer, max_length=how.max_length or 0, name=name, query=query)
-    scorer = Scorer(classifier, in_format(adapler, how.dtype), subject.tokenizer, how)
-    scorer.methods = _methods(settings.methods, subject, target)
+    scorer = Scorer(classifier, adapler, subject.tokenizer, how)
+    scorer.methods = _methods(how.methods, subject, target)
     (found,) = scorer.score([text.window], None if truth is None else [truth])
 
     thresholds = None
@@ -449,11 +442,11 @@ def _scored(
     probabilities, full_probabilities = (_probabilities(logits, classifier.config) for logits in said)
     notes = [text.note, *remarks, _read_by_predict(adapler, text), _unknown(text, subject.tokenizer)]
     if prediction != full_prediction:
+        own = scores_of_removal(adapler)
         notes.append(
-            f"removal changes the prediction from {full_prediction} to {prediction}; methods other than "
-            f"{scores_of_removal(adapler)} score the model without removal"
+            f"removal changes the prediction from {full_prediction} to {prediction}; all but {own} explain the former"
         )
-    return text, {
+    return {
         "model": subject.name,
         "labels": labels,
         "prediction": prediction,

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from adapler.inference import predict_rows
-from analysis.corpus import Window, WindowScores, aggregate
+from analysis.corpus import Window, WindowScores
 from analysis.metrics import faithfulness as fa
 from analysis.scores.base import run_format
 from analysis.scoring import Scorer, window_key
@@ -91,16 +92,12 @@ def _judged(
     return judged
 
 
-def _content_row(window: Window, given: WindowScores, layer: int, aggregation: str) -> NDArray[np.float64]:
+def _content_row(window: Window, given: WindowScores, layer: int, aggregation: Any) -> NDArray[np.float64]:
     """(n_c,) scores of the content wordpieces; under an aggregation each has its word's score."""
     values = given.scores[layer, ~window.special].astype(np.float64)
     if aggregation == "none" or given.of_words:
         return values  # given scores are their word's already
-    words = window.words[~window.special]
-    by_word, kept = aggregate(values, words, how=aggregation)
-    spread = np.zeros(int(np.max(words, initial=0)) + 1)
-    spread[kept] = by_word
-    return spread[words]
+    return pd.Series(values).groupby(window.words[~window.special]).transform(aggregation).to_numpy()
 
 
 def version_logits(

@@ -6,10 +6,10 @@ JSON lines, in the style of HateXplain (Mathew et al., 2021), https://arxiv.org/
     {"id": ..., "tokens": ["so", "dull"], "label": 0, "rationale": [0, 1], "query": ...}
 
 `label` is a name, or the index of one in meta.json's labels; `rationale` is 0 or 1 for each token, or null where nobody
-annotated the text, or a list with such a list for each annotator (null or an empty list: did not annotate it). A token
-is then in the rationale when more than half of the annotators marked it; HateXplain's authors, and ferret, take the
-union. A line may have both: the annotators' lists in `rationales_raw`, and in `rationale` what its authors made of
-them, which then counts. The argument `annotators` says otherwise. `id` and `query` need not be there.
+annotated the text, or such a list (or null) for each annotator. A token is then in the rationale when more than half of
+them marked it; HateXplain's authors, and ferret, take the union. A line may have both: the annotators' lists in
+`rationales_raw`, and in `rationale` what its authors made of them, which then counts. The argument `annotators` says
+otherwise. `id` and `query` need not be there.
 
 A frame has the columns `tokens` (lists of words) or `text`, `label`, and `rationale`: 0 or 1 for each word (of a text:
 each part between white space), or spans (start, end), the end not included. Spans are of words beside `tokens`, of
@@ -24,7 +24,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -96,7 +96,7 @@ def word_mask(
     raise ArgumentError(f"{where}: got {str(rationale)[:60]!r}, must be {wanted}")
 
 
-def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A frame's rows as lines of JSON; spans of characters become marks of words."""
     names = set(frame.columns)
     if not {"label", "rationale"} <= names or not {"text", "tokens"} & names:
@@ -114,20 +114,18 @@ def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
             text = str(row.pop("text", ""))
             offsets = [match.span() for match in re.finditer(r"\S+", text)]
             row["tokens"] = [text[start:end] for start, end in offsets]
-        given = row.get("rationale")
-        row["rationale"] = None
+        given, row["rationale"] = row.get("rationale"), None
         if given is not None and row["tokens"]:
             marks = word_mask(given, len(row["tokens"]), words=offsets, where=f"row {i}")
             row["rationale"] = marks.astype(int).tolist()
             if offsets is not None and np.ndim(given) == 2:
                 starts += len(given)
                 inside += sum(text[s - 1 : s].isalnum() and text[s : s + 1].isalnum() for s, _ in given if s)
-        row["label"] = row["label"].item() if isinstance(row.get("label"), np.generic) else row.get("label")
         rows.append(row)
     if inside > starts / 2:
         said = "beside 'text' spans are of characters, beside 'tokens' of words"
         raise DataError(f"frame: {inside} of {starts} spans begin within a word; {said}")
-    yield from rows
+    return rows
 
 
 class _Line(BaseModel, coerce_numbers_to_str=True):
@@ -143,16 +141,15 @@ class _Line(BaseModel, coerce_numbers_to_str=True):
     def example(self, *, default_id: str, names: Sequence[str]) -> EraserExample:
         raw = self.rationales_raw or self.rationale or []
         by_annotator = raw if any(isinstance(one, list) for one in raw) or set(raw) == {None} else None
-        if isinstance(self.label, int):
-            if names and not 0 <= self.label < len(names):
-                raise ValueError(f"label {self.label}, meta.json has {len(names)} labels")
-            if reason := ambiguous(self.label, dict(enumerate(names))):
+        label = self.label
+        if isinstance(label, int):
+            if names and not 0 <= label < len(names):
+                raise ValueError(f"label {label}, meta.json has {len(names)} labels")
+            if reason := ambiguous(label, dict(enumerate(names))):
                 raise ValueError(f"label {reason}")
-            label = names[self.label] if names else str(self.label)
-        elif names and self.label not in names:
-            raise ValueError(f"label {self.label!r} is not in meta.json, which has {', '.join(names)}")
-        else:
-            label = self.label
+            label = names[label] if names else str(label)
+        elif names and label not in names:
+            raise ValueError(f"label {label!r} is not in meta.json, which has {', '.join(names)}")
         numbers = tuple(number for number, one in enumerate(by_annotator or ()) if one)
         rows: list[Any] = [by_annotator[number] for number in numbers] if by_annotator else []
         flat = bool(self.rationale) and not isinstance(self.rationale[0], list | None)  # type: ignore[index]
@@ -248,10 +245,6 @@ def combine(masks: NDArray[np.bool_], rule: str, places: Sequence[int] = ()) -> 
     """(A, W) -> (W,) the words that count: marked by more than half of the annotators (auto too), by any, or by one.
 
     places: the annotators' numbers; empty: 0, 1, 2, ... One whom this document does not have marked nothing in it.
-
-    >>> marks = np.array([[1, 1, 0], [1, 0, 0]], dtype=bool)
-    >>> combine(marks, "majority").tolist(), combine(marks, "union").tolist(), combine(marks, "1").tolist()
-    ([True, False, False], [True, True, False], [True, False, False])
     """
     if rule in (AUTO, MAJORITY):
         return np.asarray(masks.mean(0) > 0.5) if len(masks) else np.zeros(masks.shape[1], dtype=bool)

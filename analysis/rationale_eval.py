@@ -60,7 +60,7 @@ from analysis.marks import annotator_facts
 from analysis.metrics import plausibility as pl
 from analysis.report import RationaleReport, few_documents, header, write_text
 from analysis.scores import ScoringMethod, get_methods
-from analysis.scores.base import AT_INPUT, check_target, in_format
+from analysis.scores.base import AT_INPUT, check_target
 from analysis.scores.contribution import scores_of_removal
 from analysis.scoring import ScoredWindow, Scorer, Settings, file_name
 
@@ -332,7 +332,7 @@ def evaluate(
         settings = replace(settings, max_length=max(len(example.words) for example in examples))
         facts |= {"model": None, "adapler": None}
         n_layers = max(one.layers or 1 for one in given)
-    scorer = Scorer(classifier, in_format(reducer, settings.dtype), tokenizer, settings)
+    scorer = Scorer(classifier, reducer, tokenizer, settings)
     scorer.methods = _methods(settings.methods, scorer, given=given, n_layers=n_layers)
     layers: dict[str, int] = {}
     if rationales or rationale_layers is not None or settings.rationale_layer is not None:
@@ -435,7 +435,6 @@ class Pictures:
         curves, rho = (np.stack(one) for one in zip(*self.documents, strict=True)) if self.documents else nothing
         n = (~np.isnan(curves)).sum(0)
         error = np.ma.masked_invalid(curves).std(0, ddof=1).filled(np.nan) / np.sqrt(np.maximum(n, 1))
-        error[n < 2] = np.nan
         return {
             "curves": dict(zip(self.methods, mean_of(curves).tolist(), strict=True)),
             "curve_errors": dict(zip(self.methods, error.tolist(), strict=True)),
@@ -534,16 +533,10 @@ def example_of(
     """The first window with a rationale, token by token."""
     k = next((i for i, window in enumerate(document.windows) if window.rationale.any()), 0)
     window, retention = document.windows[k], scored[k].retention
-    return DocumentScores(
-        window.id,
-        readable_tokens(tokenizer, window.input_ids.tolist()),
-        window.words,
-        window.rationale,
-        {name: np.asarray(rows[k].scores, dtype=np.float32) for name, rows in scores.items()},
-        retention,
-        seen["adapler_prediction"] or seen["prediction"],
-        seen["label"],
-    ).to_dict()
+    found = {name: np.asarray(rows[k].scores, dtype=np.float32) for name, rows in scores.items()}
+    tokens, answer = readable_tokens(tokenizer, window.input_ids.tolist()), seen["adapler_prediction"]
+    shown = (window.words, window.rationale, found, retention, answer or seen["prediction"], seen["label"])
+    return DocumentScores(window.id, tokens, *shown).to_dict()
 
 
 def methods_meta(

@@ -2,16 +2,13 @@
 
     human           average precision against the words that people marked; human_soft: mean over the annotators (Plank,
                     2022, https://aclanthology.org/2022.emnlp-main.731)
-    edited          the same against the words that a person changed to flip the label (pairs of texts); with
-                    edited_flipped of the pairs for which the classifier changes its mind, too. The edit need not be the
-                    only one that would flip it.
+    edited          the same against the words that a person changed to flip the label (others might flip it, too);
+                    edited_flipped: of the pairs of texts for which the classifier changes its mind
     planted         a rare word that decides the label of a classifier trained on it: whether it has the highest score
-                    (planted_first; Bastings et al., 2022, https://aclanthology.org/2022.emnlp-main.64). It looks at one
-                    token.
+                    (planted_first; Bastings et al., 2022, https://aclanthology.org/2022.emnlp-main.64)
     shapley         Spearman's correlation with exact Shapley values of the predicted class's logit, on sentences of at
                     most 10 tokens, others masked; of scores without a sign with the absolute values. KernelSHAP and
-                    Shapley sampling estimate them, and have to do well (Lundberg and Lee, 2017,
-                    https://arxiv.org/abs/1705.07874)
+                    Shapley sampling estimate them (Lundberg and Lee, 2017, https://arxiv.org/abs/1705.07874)
     random_half, random_all
                     |Spearman's correlation| with the scores of the model whose head and half of the layers, or all, are
                     drawn anew. LOWER is better: an explanation that stays is not one of this model (Adebayo et al.,
@@ -163,7 +160,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
 # ---------------------------------------------------------------- judgements
 
 
-def marked_text(name: str, words: Sequence[str], marks: NDArray[np.bool_]) -> EraserExample:
+def marked_text(name: str, words: Sequence[str], marks: ArrayLike = ()) -> EraserExample:
     """Words (n,), and which of them count (n,)."""
     return EraserExample(name, tuple(words), "", tuple(pl.spans_of(marks)))
 
@@ -280,11 +277,11 @@ def _by_word(scores: NDArray[np.float64], window: Window) -> NDArray[np.float64]
 
 def _changed(text: EraserExample) -> Iterator[tuple[str, EraserExample]]:
     """The text with its last punctuation mark gone or added, and with one word replaced by a synonym."""
-    words, none = text.words, np.zeros(0, dtype=bool)
-    yield "punctuation", marked_text(text.id, words[:-1] if words[-1] in (".", "!", "?") else (*words, "."), none)
+    words = text.words
+    yield "punctuation", marked_text(text.id, words[:-1] if words[-1] in (".", "!", "?") else (*words, "."))
     for place, word in enumerate(words):
         if other := SYNONYMS.get(word.lower()):
-            yield "synonym", marked_text(text.id, (*words[:place], other, *words[place + 1 :]), none)
+            yield "synonym", marked_text(text.id, (*words[:place], other, *words[place + 1 :]))
             break
 
 
@@ -375,7 +372,7 @@ def short_texts(texts: Sequence[EraserExample]) -> Iterator[EraserExample]:
         for end, word in enumerate(text.words):
             if word[-1:] in ".!?":
                 if 3 <= end - start <= 8:
-                    yield marked_text(f"{text.id} {start}", text.words[start : end + 1], np.zeros(0, dtype=bool))
+                    yield marked_text(f"{text.id} {start}", text.words[start : end + 1])
                 start = end + 1
 
 

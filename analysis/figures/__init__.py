@@ -83,14 +83,14 @@ def save_all(
     chosen = select(report, methods)
     drawings: dict[str, tuple[str, dict[str, Any]]] = {}  # file name -> kind, options
     for kind in kinds(report, methods):
-        options: dict[str, Any] = {"style": style} | (
-            {"methods": methods} if methods and kind not in ("document", "lengths") else {}
-        )
+        options: dict[str, Any] = {"style": style}
+        if methods and kind not in ("document", "lengths"):
+            options["methods"] = methods
         if kind not in ("document", "heatmap"):
             drawings[kind] = (kind, options)
             continue
         for index, example in enumerate(report.examples):  # saved scores need not be there for every document
-            if any(method in example.scores for method in (chosen if kind == "heatmap" else example.scores)):
+            if example.scores.keys() & (chosen if kind == "heatmap" else example.scores):
                 drawings[f"{kind}-{index + 1}" if index else kind] = (kind, {"example": index, **options})
     paths: list[Path] = []
     for name in track(list(drawings)):

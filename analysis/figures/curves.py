@@ -39,7 +39,7 @@ NORMAL_95 = 1.96  # standard errors on either side of a mean
 CELL = 0.21  # inches; in smaller cells a correlation is not also printed as a number
 NAMED_CELL = 0.135  # inches; the names under smaller cells, at 45 degrees, would overlap
 NAME_SIZE = 7  # points of the methods' names next to a correlation
-LONGEST_NAME = 30  # letters of a middle width
+LONGEST_NAME = 30  # letters
 
 
 def _lines(report: RationaleReport, methods: Names) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -317,9 +317,7 @@ def plot_correlation(report: RationaleReport, layer: int, ax: Axes, *, methods: 
 
 
 def _axis_names(report: RationaleReport, methods: Sequence[str]) -> list[str]:
-    """Names as they stand on both axes: whole ones can be wider than the figure."""
-    widest = LONGEST_NAME * paper.text_width("n", NAME_SIZE)
-    return [paper.fitted(paper.label(report, method), widest, NAME_SIZE) for method in methods]
+    return paper.shortened([paper.label(report, method) for method in methods], LONGEST_NAME, NAME_SIZE)
 
 
 def _correlations(report: RationaleReport, layer: int, methods: Names) -> tuple[Any, list[str]]:

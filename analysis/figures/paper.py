@@ -163,6 +163,11 @@ def fitted(text: str, width: float, size: float) -> str:
     return cut(max(0, bisect_right(range(len(text)), width, key=lambda kept: text_width(cut(kept), size)) - 1))
 
 
+def shortened(names: Sequence[str], letters: int, size: float) -> list[str]:
+    """Names along an axis, each at most as wide as so many letters of a middle width."""
+    return [fitted(name, letters * text_width("n", size), size) for name in names]
+
+
 def literal(text: str) -> str:
     """Text from outside, such that matplotlib prints it as it is: no formulas, nothing hidden from a legend."""
     return drawable(text.replace("$", r"\$").lstrip("_")) or "-"

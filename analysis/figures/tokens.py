@@ -48,7 +48,7 @@ DOTS = "…"
 UNSIGNED = ListedColormap(colormaps["YlOrBr"](np.linspace(0.08, 0.85, 256)), name="scores")
 SIGNED = colormaps["PuOr_r"]
 MOST_TOKENS = 40  # so many are written under a heat map, more are counted
-LONGEST_TOKEN = 24  # letters of a middle width
+LONGEST_TOKEN = 24  # letters
 SIDE = 0.75  # inches that the colour bar and the layers' numbers take next to a heat map
 
 
@@ -404,8 +404,7 @@ def plot_heatmap(
 
 def token_names(document: DocumentScores, size: float) -> list[str]:
     """The tokens as they stand along an axis, long ones such as web addresses shortened."""
-    widest = LONGEST_TOKEN * paper.text_width("n", size)
-    return [paper.fitted(_text(document, token), widest, size) for token in range(len(document))]
+    return paper.shortened([_text(document, token) for token in range(len(document))], LONGEST_TOKEN, size)
 
 
 @paper.styled

@@ -148,9 +148,6 @@ def loo_kendall(drops: ArrayLike, scores: ArrayLike) -> float:
     Range: -1 to 1, higher is better. NaN with fewer than two tokens, or when either is constant.
     Misleads: where words repeat, removing one of them changes little although they matter together.
     Reference: Jain and Wallace (2019), Attention is not Explanation, https://aclanthology.org/N19-1357
-
-    >>> loo_kendall([0.1, 0.2, 0.3], [1, 2, 3])
-    1.0
     """
     first, second = pl.as_scores(drops), pl.as_scores(scores)
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:

@@ -387,11 +387,7 @@ def select_top_k(scores: ArrayLike, k: int, *, seed: int | Sequence[int] = 0) ->
 
 
 def density_size(density: float, n: int) -> int:
-    """Tokens in a rationale of the data set's mean density: ceil(density · n) as in ERASER's baselines, at least 1.
-
-    >>> density_size(0.1, 20), density_size(0.1, 21), density_size(0.0, 21)
-    (2, 3, 1)
-    """
+    """Tokens in a rationale of the data set's mean density: ceil(density · n) as in ERASER's baselines, at least 1."""
     if not 0 <= density <= 1:
         raise ArgumentError(f"density: got {density}, must be between 0 and 1")
     return max(1, math.ceil(density * n - 1e-9))  # the margin: .1 · 30 is 3, whatever a float makes of it
@@ -420,11 +416,7 @@ def _size(k: int) -> int:
 
 
 def spans_of(selected: ArrayLike) -> list[Span]:
-    """Runs of selected tokens, in order.
-
-    >>> spans_of([True, True, False, True])
-    [(0, 2), (3, 4)]
-    """
+    """Runs of selected tokens, in order."""
     edges = np.diff(as_labels(selected, "selected").astype(np.int8), prepend=0, append=0)
     return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))
 

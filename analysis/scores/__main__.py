@@ -22,9 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in method_names():
         one = get_method(name)
         options = ", ".join(f"{option}={value!r}" for option, value in one.options.items())
-        table.append(
-            (name, one.title, one.scope, ", ".join(sorted(one.needs)) or "-", one.cost, options or "-", one.paper)
-        )
+        needs = ", ".join(sorted(one.needs)) or "-"
+        table.append((name, one.title, one.scope, needs, one.cost, options or "-", one.paper))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -174,11 +174,6 @@ def run_format(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
 
 
-def in_format(adapler: Any, dtype: str) -> Any:
-    """An AdapLeR model (or None) whose own pass computes in a format; the model that is given stays as it is."""
-    return adapler if adapler is None or dtype == "float32" else adapler.for_inference(dtype=dtype)
-
-
 def full_precision(where: Tensor | Batch) -> AbstractContextManager[Any]:
     """Autocast off, on the device of a tensor or batch."""
     tensor = where.input_ids if isinstance(where, Batch) else where

@@ -22,10 +22,9 @@ def cp(model: Any, batch: Batch) -> LayerScores:
     Formula: score_i^l = S~_i^l = softmax over the tokens present of CP_l(h_i^l); 0 once a token is dropped.
     Layer: in the layer. The tokens present in layer 0 are all real ones, in layer l those that entered layer l - 1.
     Cost: 1 AdapLeR forward.
-    Misleads: 0 means "no longer computed", not "least of all": most tokens are dropped early, and ties at 0 decide the
-        rankings of later layers. `cp_carried` ranks them. FPR at 1/n depends on which n: the input's, or the tokens
-        present, which the thresholds use. The predictors are trained to imitate saliency; they do not read the
-        prediction.
+    Misleads: 0 means "no longer computed", not "least of all": ties at 0 decide the rankings of later layers
+        (`cp_carried` ranks them). FPR at 1/n depends on which n: the input's, or the tokens present, which the
+        thresholds use. The predictors are trained to imitate saliency; they do not read the prediction.
     Reference: Modarressi, Mohebbi and Pilehvar (2022), AdapLeR, https://aclanthology.org/2022.acl-long.1
     """
     if model.config.policy != ContributionPolicy.name:

@@ -266,12 +266,10 @@ def decompx(model: Any, batch: Batch, *, reduction: Sign = "signed", target: Tar
 
     Formula: score_i^l = h_i^l . dF/dh_i^l in the network whose attention probabilities, layer-norm deviations and
         ratios f(u) / u of the activations are constants. sum over i of score_i^l + part of the biases = F(x).
-    Layer: from the layer to the output. Layer 0 decomposes the target into the tokens' embeddings (with position and
-        segment); in the layers above, into the states that enter the layer.
+    Layer: from the layer to the output. Layer 0 decomposes the target into the tokens' embeddings.
     Cost: 1 forward + backward, for all layers, with the slower eager attention.
-    Misleads: what a token does by changing who attends to whom is not in its score. The biases' part has no token;
-        `bias_share` is its size. `completeness_gap` says how far the sum is from the target: rounding, unless the model
-        has a part that the rules do not know.
+    Misleads: what a token does by changing who attends to whom is not in its score, nor is the biases' part
+        (`bias_share`). `completeness_gap` is rounding, unless the model has a part that the rules do not know.
     Reference: Modarressi, Fayyaz, Aghazadeh, Yaghoobzadeh and Pilehvar (2023), DecompX,
         https://aclanthology.org/2023.acl-long.149, without its rule for biases ("NoBias"); one backward pass gives the
         numbers of its vectors. A product of two states (a gate) is not in the paper: here each has half of it.

@@ -66,7 +66,7 @@ def occlusion(
         )
         return found[0], 1.0
 
-    return replace(_by_document(explain, model, batch, replacement, reduction, target), diagnostics={})
+    return replace(_by_document("occlusion", explain, model, batch, replacement, reduction, target), diagnostics={})
 
 
 @scoring_method("lime", reads="seed")
@@ -97,7 +97,7 @@ def lime(
         return Lime(document.value, interpretable_model=regression, similarity_func=kernel)
 
     explain = _surrogate(explainer, lambda: Ridge(alpha=1.0), n_samples)
-    return _stable("lime", _by_document(explain, model, batch, replacement, reduction, target))
+    return _by_document("lime", explain, model, batch, replacement, reduction, target)
 
 
 @scoring_method("kernel_shap", reads="seed")
@@ -128,7 +128,7 @@ def kernel_shap(
         return method
 
     explain = _surrogate(explainer, LinearRegression, n_samples)
-    return _stable("kernel_shap", _by_document(explain, model, batch, replacement, reduction, target))
+    return _by_document("kernel_shap", explain, model, batch, replacement, reduction, target)
 
 
 @scoring_method("shapley_sampling", reads="seed")
@@ -159,10 +159,11 @@ def shapley_sampling(
         found = (shares[0] * first + shares[1] * second) / n_samples
         return found, 1.0 if len(found) == 1 else _correlation(first.cpu().numpy(), second.cpu().numpy())
 
-    return _stable("shapley_sampling", _by_document(explain, model, batch, replacement, reduction, target))
+    return _by_document("shapley_sampling", explain, model, batch, replacement, reduction, target)
 
 
 def _by_document(
+    name: str,
     explain: Callable[[Presence, Tensor], tuple[Tensor, float]],
     model: Any,
     batch: Batch,
@@ -171,7 +172,7 @@ def _by_document(
     target: Target,
 ) -> LayerScores:
     """`explain` gets a document and the input (1, M) with all of its tokens, and gives scores (M,) and their stability,
-    which is the diagnostic `stability` (B, 1)."""
+    which is the diagnostic `stability` (B, 1); a warning where the two halves of the samples disagree."""
     twin = working_copy(model)
     values = torch.zeros(batch.input_ids.shape, device=batch.input_ids.device)  # (B, N)
     stability = torch.ones(len(values), 1, device=values.device)
@@ -182,19 +183,14 @@ def _by_document(
                 continue
             found, stability[row] = explain(document, torch.ones(1, len(document.positions), device=values.device))
             values[row, document.positions] = found.to(values)
-    return replace(reduced(values[:, None], batch, reduction), diagnostics={"stability": stability})
-
-
-def _stable(name: str, result: LayerScores) -> LayerScores:
-    """The result, with a warning where its two halves disagree."""
-    if bool((result.diagnostics["stability"] < UNSTABLE).any()):
+    if bool((stability < UNSTABLE).any()):
         warnings.warn(
             f"{name}: the two halves of the samples rank the tokens of a text differently (rank correlation below "
             f"{UNSTABLE}, see the diagnostic 'stability'); ask for more with n_samples",
             UnstableScoresWarning,
             stacklevel=3,
         )
-    return result
+    return replace(reduced(values[:, None], batch, reduction), diagnostics={"stability": stability})
 
 
 def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
@@ -203,11 +199,7 @@ def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
 
 def samples_for(n_samples: Samples, n_content: int) -> int:
     """Samples of a document: "auto" is 2 M + 2048 as in the authors' shap package, since a regression with M unknowns
-    needs several samples for each. A short text has 2^M different samples; 32 of each are plenty.
-
-    >>> samples_for("auto", 510), samples_for("auto", 3), samples_for(100, 510)
-    (3068, 256, 100)
-    """
+    needs several samples for each. A short text has 2^M different samples; 32 of each are plenty."""
     if not isinstance(n_samples, str):
         return n_samples
     return min(2 * n_content + 2048, 1 << (5 + min(n_content, 32)))

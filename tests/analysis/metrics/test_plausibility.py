@@ -110,6 +110,10 @@ def test_top_k_iou_is_the_mean_over_every_breaking_of_the_ties(
     assert found == pytest.approx(np.mean(f1s), nan_ok=True)
 
 
+def test_the_size_of_a_mean_density_by_hand() -> None:
+    assert [pl.density_size(*one) for one in ((0.1, 20), (0.1, 21), (0.0, 21), (0.1, 30))] == [2, 3, 1, 3]
+
+
 def test_select_top_k_breaks_ties_by_the_seed_alone() -> None:
     scores = [0.0, 0.3, 0.0, 0.0, 0.5]
     every = np.array([pl.select_top_k(scores, 3, seed=seed) for seed in range(300)])
