@@ -46,7 +46,7 @@ from analysis.corpus import Window, WindowScores, check_rule, collate
 from analysis.marks import OTHER_NAMES
 from analysis.metrics.faithfulness import BINS, FaithfulnessSettings
 from analysis.metrics.plausibility import GROUPS, METRICS, get_metric, metric_names
-from analysis.scores import Batch, ScoringMethod
+from analysis.scores import Batch, LayerScores, ScoringMethod
 from analysis.scores.base import adapler_pass, classifier_logits, run_format
 
 TOKEN_BUDGET = 2048  # padded tokens of a batch on a GPU: the eager pass holds H x N x N weights a layer
@@ -363,6 +363,14 @@ CLASSIFIER, ADAPLER = "classifier", "adapler"  # what is computed besides the me
 DIAGNOSTIC = "diagnostic:"  # prefix of a diagnostic's array
 
 
+def _tensors(result: LayerScores) -> dict[str, Tensor]:
+    """A method's result as tensors (B, ...); those by token are (B, L', N)."""
+    found = {"scores": result.scores.float(), "signed": torch.full((len(result.scores),), result.signed)}
+    if result.present is not None:
+        found["present"] = result.present.bool()
+    return found | {DIAGNOSTIC + one: values.float() for one, values in result.diagnostics.items()}
+
+
 class ScoreFile:
     """Arrays by key; those of an existing file, and those to be written by `save`."""
 
@@ -544,8 +552,19 @@ class Scorer:
                 chosen = [members[place] for place in places]
                 golds = None if labels is None else [labels[i] for i in chosen]
                 batch = self.batch([windows[i] for i in chosen], golds)
+                computed: dict[str, dict[str, Tensor]] = {}
                 with run_format(self.settings.dtype, device):
-                    computed = {name: self._compute(name, batch) for name in wanted}
+                    for name in wanted:
+                        if name == CLASSIFIER:
+                            computed[name] = {"logits": classifier_logits(self.model, batch)}
+                        elif name == ADAPLER:
+                            output = adapler_pass(self.adapler, batch)
+                            computed[name] = {"logits": output.logits.float(), "lengths": output.lengths}
+                            computed[name]["retention"] = output.retention_mask.bool()
+                        else:
+                            method = self.methods[name]
+                            result = method(self.adapler if "adapler" in method.needs else self.model, batch)
+                            computed[name] = _tensors(result)
                 for name, tensors in computed.items():
                     arrays = {part: one.detach().cpu().numpy() for part, one in tensors.items()}
                     for row, i in enumerate(chosen):
@@ -562,21 +581,6 @@ class Scorer:
         tokens = {"pad_token_id": self.tokenizer.pad_token_id, "mask_token_id": self.tokenizer.mask_token_id}
         options: dict[str, Any] = {"seed": how.seed, "threshold_scale": how.threshold_scale, **tokens}
         return collate(windows, labels=labels, device=device, **options)
-
-    def _compute(self, name: str, batch: Batch) -> dict[str, Tensor]:
-        """Values of a batch as tensors (B, ...); those by token are (B, L', N)."""
-        if name == CLASSIFIER:
-            return {"logits": classifier_logits(self.model, batch)}
-        if name == ADAPLER:
-            output = adapler_pass(self.adapler, batch)
-            logits, retention = output.logits.float(), output.retention_mask.bool()
-            return {"logits": logits, "lengths": output.lengths, "retention": retention}
-        method = self.methods[name]
-        result = method(self.adapler if "adapler" in method.needs else self.model, batch)
-        found = {"scores": result.scores.float(), "signed": torch.full((len(result.scores),), result.signed)}
-        if result.present is not None:
-            found["present"] = result.present.bool()
-        return found | {DIAGNOSTIC + one: values.float() for one, values in result.diagnostics.items()}
 
     def _read_by(self, name: str, window: Window, label: int | None) -> dict[str, Any]:
         """Inputs of a method besides a window's tokens: a label, or a seed with the window's name."""

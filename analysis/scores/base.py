@@ -233,7 +233,6 @@ def attention_pass(model: Any, batch: Batch) -> tuple[Tensor, ...]:
         return tuple(layer.float().mean(1).to(batch.input_ids.device) for layer in output.attentions)  # (B, N, N)
 
 
-@once_a_batch
 def gradient_pass(model: Any, batch: Batch, target: Target) -> dict[str, Tensor]:
     """Norms of g = d value / d h_i^l and of its product with h_i^l, the input of layer l: each (B, L, N) float32.
 
@@ -242,6 +241,9 @@ def gradient_pass(model: Any, batch: Batch, target: Target) -> dict[str, Tensor]
 
     Raises ArgumentError when the hidden states that the model returns are not the ones that it uses.
     """
+    memo, key = batch.memo(model), f"gradient_pass {target!r}"
+    if key in memo:
+        return memo[key]
     with differentiable(model) as twin:
         output = twin(**batch.model_inputs(), output_hidden_states=True)
         weights = weights_of(model, batch, target, output.logits)
@@ -256,7 +258,8 @@ def gradient_pass(model: Any, batch: Batch, target: Target) -> dict[str, Tensor]
         norms = (product.norm(dim=-1), product.sum(-1), g.abs().sum(-1), g.norm(dim=-1))  # (B, N) each
         for row, norm in zip(rows.values(), norms, strict=True):
             row.append(norm.to(batch.input_ids.device) * batch.attention_mask)
-    return {name: torch.stack(row, dim=1) for name, row in rows.items()}
+    memo[key] = found = {name: torch.stack(row, dim=1) for name, row in rows.items()}
+    return found
 
 
 @once_a_batch
