@@ -199,8 +199,9 @@ def align(
     if not has_pieces.any():
         raise ArgumentError(f"document {example.id}: its {n_words} words give no wordpiece")
     if windows[0].words[0] != SPECIAL:
-        kind = type(tokenizer).__name__
-        raise ArgumentError(f"tokenizer: {kind} puts no special token first, where classifiers read")
+        raise ArgumentError(
+            f"tokenizer: {type(tokenizer).__name__} puts no special token first, where classifiers read"
+        )
     windows = [replace(one, id=f"{one.document}#{k}" if k else one.document) for k, one in enumerate(windows)]
     return Alignment(tuple(windows), _coverage(rationale, has_pieces, windows))
 

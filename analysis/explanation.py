@@ -599,8 +599,9 @@ def read(parts: Sequence[Part], tokenizer: Any, *, max_length: int, name: str, q
         found = [within[i] for i in own] if within else word_indices(str(text), [record.offsets[i] for i in own])
         ids[own] = np.array(found) + start
     if ids[0] != SPECIAL:
-        kind = type(tokenizer).__name__
-        raise ArgumentError(f"tokenizer: {kind} puts no special token first, where classifiers read")
+        raise ArgumentError(
+            f"tokenizer: {type(tokenizer).__name__} puts no special token first, where classifiers read"
+        )
     inputs = {key: np.array(values, dtype=np.int64) for key, values in row.items()}
     types = inputs.get("token_type_ids")
     window = Window(name, name, inputs["input_ids"], types, ids, np.zeros(len(ids), dtype=bool))

@@ -213,6 +213,8 @@ class Plan:
             said.append("the size of hard rationales is that of the evaluated split itself: no other has rationales")
         skipped = [len(d.units) - len(d.judged) for d in self.documents if d.judged]
         several = any(len(example.annotators) > 1 for example in examples)
+        selects = how.as_eraser or any(one.uses_density for one in metrics)
+        versions = {library.__name__: library.__version__ for library in (adapler, torch, transformers)}
         hidden = ("metrics", "methods", "device", "token_budget", "examples", "rationale_layer", "speedup")
         coverage = pd.DataFrame([document.coverage for document in self.documents]).sum().astype(int)
         for name in ("", "rationale_"):
@@ -227,16 +229,9 @@ class Plan:
             "windows": {"total": self.n_windows, "skipped_in_scored_documents": sum(skipped)},
             "density": self.own["density"],
             "chance_average_precision": None if np.isnan(self.chances).all() else mean_of(self.chances),
-            "selection": self.selection | {"split": how.split}
-            if how.as_eraser or any(one.uses_density for one in metrics)
-            else None,
+            "selection": self.selection | {"split": how.split} if selects else None,
             "notes": [note for note in said if note],
-            "versions": {
-                "adapler": adapler.__version__,
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions | {"python": platform.python_version()},
         }
 
 

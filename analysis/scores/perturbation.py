@@ -27,6 +27,7 @@ from analysis.scores.base import AtLeast, Batch, LayerScores, scoring_method
 from analysis.scores.inputs import Presence, Sign, Token, reduced, seeded
 
 Samples = Annotated[int, AtLeast(4)] | Literal["auto"]
+Explainer = Callable[[Presence, Tensor], tuple[Tensor, float]]  # see `_by_document`
 UNSTABLE = 0.5  # rank correlation of the two halves of the samples, below which a warning is given
 _ANCHOR = 1e5  # KernelSHAP's weight of the whole and the empty text is above this: they belong to both halves
 
@@ -163,13 +164,7 @@ def shapley_sampling(
 
 
 def _by_document(
-    name: str,
-    explain: Callable[[Presence, Tensor], tuple[Tensor, float]],
-    model: Any,
-    batch: Batch,
-    replacement: Token,
-    reduction: Sign,
-    target: Target,
+    name: str, explain: Explainer, model: Any, batch: Batch, replacement: Token, reduction: Sign, target: Target
 ) -> LayerScores:
     """`explain` gets a document and the input (1, M) with all of its tokens, and gives scores (M,) and their stability,
     which is the diagnostic `stability` (B, 1); a warning where the two halves of the samples disagree."""
@@ -230,9 +225,7 @@ class Halves:
         return torch.from_numpy(self.weights)[None]
 
 
-def _surrogate(
-    explainer: Callable[[Presence, Halves], Any], make: Callable[[], Any], n_samples: Samples
-) -> Callable[[Presence, Tensor], tuple[Tensor, float]]:
+def _surrogate(explainer: Callable[[Presence, Halves], Any], make: Callable[[], Any], n_samples: Samples) -> Explainer:
     """Weights of a linear model of the target's value over which tokens are there, and their stability."""
 
     def explain(document: Presence, whole: Tensor) -> tuple[Tensor, float]:
