@@ -430,28 +430,31 @@ def _note(text: object) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
+def _loaded(config: EvaluateConfig | CalibrateConfig) -> tuple[Any, Prepared]:
+    """The model of a command on its device, and the split that it is measured on."""
+    execution = config.execution
+    model = AdapLeRForSequenceClassification.from_pretrained(config.model).to(choose_device(execution.device))
+    prepared, read = prepare_trained(config.task, config.model, split=config.split, seed=execution.seed)
+    _note(read)
+    _note(describe_dtype(execution.dtype, model.device))
+    return model, prepared
+
+
 def run_evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """The command `adapler evaluate`; returns its result. Errors: see `prepare_trained`."""
     check_output_file(config.output)
-    model = AdapLeRForSequenceClassification.from_pretrained(config.model).to(choose_device(config.execution.device))
-    prepared, read = prepare_trained(config.task, config.model, split=config.split, seed=config.execution.seed)
-    _note(read)
-    choices = [model.choose_scale(**target) for target in config.targets]
+    dtype, (model, prepared) = config.execution.dtype, _loaded(config)
+    choices, copy = [model.choose_scale(**target) for target in config.targets], model.for_inference(dtype=dtype)
     notes: list[object] = list(choices)
-    if choices:  # of one curve, all, and of one kind of target
-        notes.append(choices[0].other_reading(reading(prepared.encoding)))
-    if choices and choices[0].target == "milliseconds":
-        notes.append(choices[0].other_machine(Machine.of(model.for_inference(dtype=config.execution.dtype))))
+    for one in choices[:1]:  # all are of one curve, and of one kind of target
+        notes += [one.other_reading(reading(prepared.encoding)), one.other_machine(Machine.of(copy))]
+        if (one.calibration.data_checksum, one.calibration.split) == (prepared.task.checksum, config.split):
+            notes.append(f"the curve was measured on these rows ({config.split}): it fits them, other rows can differ")
     for note in filter(None, notes):
         _note(note)
-    if choices and choices[0].calibration.data_checksum == prepared.task.checksum:
-        if choices[0].calibration.split == config.split:
-            _note(f"the curve was measured on these rows ({config.split}): it fits them, other rows can differ")
     scales = tuple(choice.threshold_scale for choice in choices) or tuple(config.threshold_scale or (1.0,))
-    dtype = config.execution.dtype
-    _note(describe_dtype(dtype, model.device))
     result = evaluate_rows(
-        model.for_inference(dtype=dtype),
+        copy,
         prepared.encoded[config.split],
         pad_token_id=prepared.pad_token_id,
         metric=prepared.metric(config.split),
@@ -481,12 +484,8 @@ def run_calibrate(config: CalibrateConfig) -> tuple[Calibration, Path]:
     if config.output is None and not Path(config.model).is_dir():
         raise ArgumentError(f"--model: {config.model} is not a folder; --output FILE names where the curve goes")
     check_output_file(path)
-    model = AdapLeRForSequenceClassification.from_pretrained(config.model).to(choose_device(config.execution.device))
-    checksum = weights_checksum(model)
-    prepared, read = prepare_trained(config.task, config.model, split=config.split, seed=config.execution.seed)
-    model = model.for_inference(dtype=config.execution.dtype)
-    _note(describe_dtype(config.execution.dtype, model.device))
-    _note(read)
+    model, prepared = _loaded(config)
+    checksum, model = weights_checksum(model), model.for_inference(dtype=config.execution.dtype)
     token_budget, machine = config.token_budget or token_budget_for(model.device), Machine.of(model)
     measured = measure(
         model,

@@ -1,9 +1,8 @@
 """The machine that a command runs on: devices and dtypes, the processes of one job, and files.
 
-bfloat16 has the range of float32 and three digits. Where a processor has instructions for it, a model runs two to three
-times faster than in float32; where it has none, every product is emulated and the model is slower.
-
-Rows of files are read in constant memory; files are written whole or not at all.
+Where a processor has instructions for bfloat16, a model runs two to three times faster than in float32; where it has
+none, every product is emulated and the model is slower. Rows of files are read in constant memory; files are written
+whole or not at all.
 """
 
 from __future__ import annotations

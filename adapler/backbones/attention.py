@@ -377,19 +377,17 @@ def _mask(
 
 
 def cls_attention(query: Tensor, hidden: Tensor, *, segments: Segments, key_bias: Tensor | None = None) -> Tensor:
-    """Attention of [CLS] alone, over the hidden states themselves: softmax(q . h) h in each sequence. Differentiable.
-
-    With the key's weights multiplied into the query, and the value's into the result, this is what a layer computes
-    for [CLS], without the keys and values of all tokens; see Family.last_layer.
+    """Attention of [CLS] alone, over the hidden states themselves: softmax(q . h) h in each sequence; see
+    Family.last_layer. Differentiable.
 
     query (B, H, D), scale included, and hidden (1, T, D) -> (B, H, D); `key_bias` (1, T) is added to each key's logits.
     """
     bias = None if key_bias is None else key_bias[0]  # (T,)
     if query.is_cuda:
         width = segments.longest if segments.bound is None else segments.bound
-        mask = segments.mask_of(width)[:, None]  # (B, 1, N)
-        padded = None if bias is None else to_padded(bias, segments, width=width)[:, None]  # (B, 1, N)
-        return _attend_cls(query, to_padded(hidden[0], segments, width=width), bias=padded, mask=mask)
+        bias = torch.zeros_like(hidden[0, :, 0], dtype=torch.float32) if bias is None else bias
+        padded = to_padded(bias, segments, width=width).masked_fill(~segments.mask_of(width), -torch.inf)  # (B, N)
+        return _attend_cls(query, to_padded(hidden[0], segments, width=width), bias=padded[:, None])
     counts, sizes = [count for count, _ in segments.runs], [count * size for count, size in segments.runs]
     biases = [None] * len(sizes) if bias is None else torch.split(bias, sizes)
     found = [
@@ -401,14 +399,11 @@ def cls_attention(query: Tensor, hidden: Tensor, *, segments: Segments, key_bias
     return joined(found)
 
 
-def _attend_cls(query: Tensor, states: Tensor, *, bias: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+def _attend_cls(query: Tensor, states: Tensor, *, bias: Tensor | None) -> Tensor:
     """softmax(query . states) states, with (b, H, D) and (b, N, D); the softmax is in float32 or better."""
     logits = query @ states.mT  # (b, H, N)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if bias is not None:
-        logits = logits + bias
-    if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf)
+    logits = logits if bias is None else logits + bias
     return logits.softmax(-1).to(states.dtype) @ states
 
 

@@ -141,13 +141,10 @@ class Family:
         return (rows(*arguments.values()) if len(input_ids) > 1 else in_pieces(rows, *arguments.values()))[0]
 
     def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
-        """Run one layer.
+        """Run one layer on the packed row of the tokens that enter it, (1, T, D) -> (1, T, D).
 
-        Args:
-            hidden: (1, T, D), the packed row of the tokens that enter the layer; the result has its shape.
-            positions: (1, T) the tokens' positions in the input, before any token was removed. Absolute positions
-                were added to the embeddings; only relative and rotary positions are computed from this.
-            attention: keyword arguments for `adapler_attention`: `segments`, `key_bias`.
+        `positions` (1, T) are the tokens' in the input, before any token was removed, for relative and rotary ones
+        (absolute ones were added to the embeddings); `attention` is for `adapler_attention`: `segments`, `key_bias`.
         """
         layer = self.layers[index]
         plain = attention.keys() == {"segments"} and self.config._attn_implementation == ATTENTION
@@ -315,9 +312,8 @@ class DistilBert(Family):
 class MPNet(Family):
     """MPNet: absolute positions in the embeddings, and a bias by relative position in every layer.
 
-    transformers computes the bias once, from the places 0 to n - 1, and its layers have attention code of their own.
-    Here the bias is that of the positions which the tokens had in the input, so it stays right when tokens between are
-    dropped.
+    transformers computes the bias once, from the places 0 to n - 1. Here it is that of the positions which the tokens
+    had in the input, so it stays right when tokens between are dropped.
     """
 
     base = "mpnet"
@@ -518,22 +514,9 @@ def position_ids(config: Any, attention_mask: Tensor) -> Tensor:
 
 
 def ready(classifier: PreTrainedModel) -> PreTrainedModel:
-    """A classifier whose layers run on packed rows, in place; what it computes elsewhere stays the same.
-
-    `chunk_size_feed_forward`, which changes no number, is off: it needs a multiple of the chunk, which removal does not
-    leave.
-    """
+    """A classifier whose layers run on packed rows, in place; what it computes elsewhere stays the same."""
     classifier.config._attn_implementation = family_of(classifier.config).implementation
-    classifier.config.chunk_size_feed_forward = 0
-    for module in classifier.modules():
-        if hasattr(module, "chunk_size_feed_forward"):
-            module.chunk_size_feed_forward = 0
     return classifier
-
-
-def train_packed(classifier: PreTrainedModel) -> None:
-    """Make a classifier ready to be fine-tuned by `plain_pass`; see Family.hold_pairwise."""
-    view(ready(classifier)).hold_pairwise()
 
 
 # ---- The class whose value is explained
@@ -591,13 +574,11 @@ def _parts(target: str) -> tuple[str, bool]:
 
 
 def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> int:
-    """The index of a class by its name, in any case, or by its index.
+    """The index of a class by its name, in any case, or by its index. ArgumentError for any other name, for a name that
+    two classes share, and for a number that may be an index and the name of another class; as text it is the name.
 
     >>> class_index("neg", {0: "NEG", 1: "POS"}, 2), class_index("1", {0: "NEG", 1: "POS"}, 2)
     (0, 1)
-
-    Raises ArgumentError, naming what is allowed, for any other name, for a name that two classes share, and for a
-    number that may be the index of one class and the name of another; as text it is the name.
     """
     names = {int(index): str(label) for index, label in id2label.items() if 0 <= int(index) < n_classes}
     if reason := ambiguous(name, names):

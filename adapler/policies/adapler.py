@@ -54,9 +54,7 @@ POST_HOC_LEARNING_RATE = 3e-3
 class Objectives(TrainingOptions):
     """AdapLeR's two objectives (paper, eq. 4 and 7)."""
 
-    phi: list[float] = option(
-        "weight of the length loss; a model is trained for each value", default=[2e-4], basic=True, low=0
-    )
+    phi: list[float] = option("weights of the length loss, a model for each", default=[2e-4], basic=True, low=0)
     # A target above 100 is a typing error: in texts of 500 tokens all but [CLS] would go in the first layers.
     target_speedup: list[float] | None = option(
         "speedup in FLOPs to train to, as 4: a controller changes phi in every step; a model is trained for each value",
@@ -65,42 +63,28 @@ class Objectives(TrainingOptions):
         above=1,
         most=100,
     )
-    freeze_backbone: bool = option(
-        "post hoc: train predictors and thresholds only, not the classifier's weights", default=False, basic=True
-    )
+    freeze_backbone: bool = option("post hoc: train predictors and thresholds only", default=False, basic=True)
     gamma: float = option("weight of the contribution loss", default=0.02, basic=True, low=0)
     predictor: str | None = option(
         "Contribution Predictor: mlp (paper; sees a token alone), contextual (ours; sees its neighbours and the text's "
         "mean too), or a registered name (default: contextual, or the AdapLeR model's own)",
         default=None,
     )
-    contribution_hidden_size: int | None = option(
-        "width of the predictors' hidden layer (default: 32, or the AdapLeR model's own)", default=None
-    )
-    first_layer: int | None = option(
-        "first layer that drops tokens (default: 0, as in the paper, or the AdapLeR model's own)", default=None, low=0
-    )
+    contribution_hidden_size: int | None = option("units of a predictor (default: 32, or the model's)", default=None)
+    first_layer: int | None = option("first layer that drops (default: 0, or the model's)", default=None, low=0)
     predictor_learning_rate: float | None = option(
         "learning rate of the predictors (default: the backbone's, or 3e-3 with --freeze-backbone)", default=None, low=0
     )
     eta_learning_rate: float = option("learning rate of eta (thresholds) and theta", default=5e-3, low=0)
-    gradient_slope: float = option(
-        "largest slope in the gradient of soft removal; inf: unbounded, as in the paper", default=50.0, above=0
-    )
-    max_slope: float | None = option(
-        "largest slope of soft removal (default: unbounded, as in the paper)", default=None, above=0
-    )
+    gradient_slope: float = option("largest slope in the gradient of soft removal; paper: inf", default=50.0, above=0)
+    max_slope: float | None = option("largest slope of soft removal (default: unbounded)", default=None, above=0)
     routing: Literal["exact", "local"] = option(
         "gradients of contribution and length loss: exact, through all hidden states (two backward passes), or local "
         "(ours), to predictors and thresholds only (one backward pass)",
         default="exact",
     )
-    average_decay: float = option(
-        "decay of the running average of the weights that is kept, as .99 (0: no average)", default=0.0, low=0, below=1
-    )
-    logit_distillation: float = option(
-        "weight of the KL divergence of the logits from the fine-tuned classifier's (ours)", default=0.0, low=0
-    )
+    average_decay: float = option("of a running average of the weights, as .99; 0: none", default=0.0, low=0, below=1)
+    logit_distillation: float = option("weight of the KL divergence from the classifier's logits", default=0.0, low=0)
     distillation_temperature: float = option("temperature of --logit-distillation", default=2.0, above=0)
     targets: TargetOptions = field(default_factory=TargetOptions)
 
@@ -182,10 +166,9 @@ class TwoObjectives(Stage):
     def train_step(self, step: Step) -> tuple[dict[str, Tensor], Tensor]:
         """Each objective's gradient for its own parameters.
 
-        L_CP and L_len both read the scores of later layers, so below the last predictor a hidden state has two exact
-        gradients, and one backward pass of the sum would train eta by gamma and the weights by phi. So there are two
-        passes; the first ends at layer 0's attention and computes no gradient of a weight. With routing "local" L_CP
-        and L_len have no gradient in a hidden state (see soft_pass), so one pass does it.
+        L_CP and L_len both read the scores of later layers, so one backward pass of their sum would train eta by gamma
+        and the weights by phi, and there are two; the first ends at layer 0's attention and computes no gradient of a
+        weight. With routing "local" they have no gradient in a hidden state (see soft_pass), so one pass does it.
         """
         eta, theta = step.core.eta, step.core.theta
         probe = torch.ones_like(eta).requires_grad_()  # (L,)

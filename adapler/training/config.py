@@ -26,30 +26,19 @@ class TaskOptions(Checked):
         "{train,validation,test}.jsonl (.csv, .tsv, .parquet), one file of rows, or a corpus in ERASER layout",
         basic=True,
     )
-    data_dir: Path | None = option(
-        "folder that holds DATA_DIR/NAME of a named task (default: data/eraser for movies, else the hub)",
-        default=None,
-    )
-    max_length: int | None = option(
-        "maximum input length in wordpieces (default: the task's, or a trained model's)", default=None, basic=True
-    )
+    data_dir: Path | None = option("holds DATA_DIR/NAME of a task (default: the hub; movies data/eraser)", default=None)
+    max_length: int | None = option("longest input in wordpieces (default: by task or model)", default=None, basic=True)
     long_documents: Truncation | None = option(
         "part of a longer text that is read: the first wordpieces (truncate), the last ones, or all in overlapping "
         "windows (default: truncate, or as a trained model did)",
         default=None,
     )
-    train_documents: Truncation | None = option(
-        "the same, for the training split only (default: as --long-documents)", default=None
-    )
-    stride: int | None = option(
-        "overlap of windows in wordpieces (default: 128, or a quarter of a shorter window)", default=None, low=0
-    )
+    train_documents: Truncation | None = option("for the training split (default: as --long-documents)", default=None)
+    stride: int | None = option("overlap of windows (default: 128, or a quarter of a window)", default=None, low=0)
     validation_share: float | None = option(
         "share of train to hold out (default: .1, 2000 rows at most)", default=None, above=0, below=1
     )
-    limit: int | None = option(
-        "number of training rows to sample, balanced over labels (default: all)", default=None, basic=True, low=1
-    )
+    limit: int | None = option("training rows to sample, balanced over labels", default=None, basic=True, low=1)
 
 
 @dataclass(kw_only=True)
@@ -69,9 +58,7 @@ class OnDevice(Checked):
 class Execution(OnDevice):
     """Device and precision."""
 
-    precision: Dtype = option(
-        "bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 if the hardware has it", default="auto"
-    )
+    precision: Dtype = option("bfloat16 (autocast), float32, or auto: bfloat16 if the hardware has it", default="auto")
 
     @property
     def autocasts(self) -> bool:
@@ -92,9 +79,7 @@ class Optimisation(Execution):
 
     epochs: int = option("passes over the training set", default=5, basic=True, low=1)
     max_steps: int | None = option("number of optimiser steps, instead of --epochs", default=None, low=1)
-    eval_steps: int | None = option(
-        "steps between evaluations and checkpoints (default: an epoch)", default=None, low=1
-    )
+    eval_steps: int | None = option("steps between evaluations and checkpoints (default: epochs)", default=None, low=1)
     batch_size: int = option("rows per forward pass", default=32, basic=True, low=1)
     accumulation: int = option("forward passes per optimiser step", default=1, low=1)
     learning_rate: float = option("learning rate of the backbone", default=2e-5, basic=True, above=0)
@@ -192,9 +177,7 @@ class PolicyConfig(_Stages):
         default=ADAPLER,
         basic=True,
     )
-    max_drop: float = option(
-        "largest drop of the validation score at which a model is selected", default=0.01, low=0, most=1
-    )
+    max_drop: float = option("largest drop of the validation score of a selected model", default=0.01, low=0, most=1)
     training: Any = None
 
 
@@ -203,13 +186,9 @@ class TrainConfig(PolicyConfig):
     """Train one model with a removal policy, from a fine-tuned classifier or a pre-trained encoder."""
 
     finetuned: Path | None = option("folder of `adapler finetune`: start, score and teacher", default=None, basic=True)
-    model: str | None = option(
-        "another start: an encoder, a fine-tuned classifier, or an AdapLeR model to train on", default=None, basic=True
-    )
+    model: str | None = option("encoder, classifier or AdapLeR model to start from", default=None, basic=True)
     targets: Path | None = option("output folder of `adapler targets`, for --policy adapler", default=None, basic=True)
-    reference_score: float | None = option(
-        "validation score of the fine-tuned classifier (default: measured)", default=None, low=0, most=1
-    )
+    reference_score: float | None = option("of the classifier (default: measured)", default=None, low=0, most=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -335,9 +314,7 @@ class ExportConfig(Checked):
     output: Path = option("output folder", basic=True)
     onnx: bool = option("write ONNX graphs, which drop tokens too; needs the extra `onnx`", default=False, basic=True)
     int8: bool = option("with --onnx: quantise the backbone's matrices to int8", default=False, basic=True)
-    threshold_scale: float = option(
-        "factor on the thresholds, built into the copy", default=1.0, basic=True, above=0, below=math.inf
-    )
+    threshold_scale: float = option("factor on the copy's thresholds", default=1.0, basic=True, above=0, below=math.inf)
 
     def __post_init__(self) -> None:
         super().__post_init__()

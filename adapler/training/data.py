@@ -133,12 +133,9 @@ def prepare(
 
 
 def prepare_trained(options: TaskOptions, model: str | Path, *, split: str, seed: int) -> tuple[Prepared, str]:
-    """A split for a model that is trained already: what the options leave open is as in its training, the rows of a
-    validation split that is drawn from train as well. A single file is the split, whole.
-
-    Returns:
-        The task with that split, and one line that says which part of a long text is read, and why.
-    """
+    """A split for a model that is trained already, and one line that says which part of a long text is read, and why.
+    What the options leave open is as in its training, the rows of a validation split that is drawn from train as well.
+    A single file is the split, whole."""
     how = choose_encoding(
         recorded_encoding(model),
         max_length=options.max_length,

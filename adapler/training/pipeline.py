@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from transformers import set_seed
 
-from adapler.backbones.families import SINGLE_LABEL, ready, train_packed
+from adapler.backbones.families import SINGLE_LABEL, ready, view
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import (
     classifier_score,
@@ -154,7 +154,9 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
     classifier = load_classifier(config.model, labels=list(prepared.task.labels))
     # transformers sets it in the first step, which a resumed run may not have.
     classifier.config.problem_type = SINGLE_LABEL
-    (train_packed if config.packed else ready)(classifier)
+    ready(classifier)
+    if config.packed:
+        view(classifier).hold_pairwise()
     fine_tuned = is_fine_tuned(read_config(config.model))
     new_head = reinitialise_head(classifier, mode=config.reinit_head, fine_tuned=fine_tuned)
     trainer = _trainer(

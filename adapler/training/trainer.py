@@ -137,7 +137,6 @@ class WeightAverage(TrainerCallback):  # type: ignore[misc]
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within it the model has the averaged weights."""
-
         for name, parameter in self.live.items():
             parameter.data, self.mean[name] = self.mean[name], parameter.data
         try:
@@ -174,11 +173,9 @@ class _Guard(TrainerCallback):  # type: ignore[misc]
 class StageTrainer(Trainer):  # type: ignore[misc]
     """transformers.Trainer of one stage of a policy, for an AdapLeRForSequenceClassification or a plain classifier.
 
-    Args:
-        reference, max_drop: validation score of the fine-tuned classifier, and how far below it a point may be and
-            still qualify; without it no point does.
-        speedup: (model, true lengths (B,), lengths (B, L)) -> speedup in FLOPs; default: see `flops.speedup`.
-        teacher: the fine-tuned classifier, for a stage that distils.
+    `reference` is the validation score of the fine-tuned classifier, without which no point qualifies, `teacher` that
+    classifier, for a stage that distils; `speedup` is (model, true lengths (B,), lengths (B, L)) -> speedup in FLOPs,
+    default: see `flops.speedup`.
     """
 
     def __init__(

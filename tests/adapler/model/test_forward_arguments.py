@@ -136,22 +136,6 @@ def test_float64(family: str) -> None:
     assert_close(steep.logits, double(**batch).logits, atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("given", ["object", "configuration"])
-@pytest.mark.parametrize("family", FAMILIES)
-@torch.no_grad()
-def test_chunked_feed_forward_gives_the_same(family: str, given: str) -> None:
-    """Also when the tokens that are left are no multiple of the chunk, which transformers refuses."""
-    reference, batch = tiny_adapler(family), batch_for(family, [9, 4, 14])
-    config = copy.deepcopy(reference.backbone.config)
-    config.chunk_size_feed_forward = 2
-    backbone = type(reference.backbone)(config) if given == "object" else None
-    model = AdapLeRForSequenceClassification(AdapLeRConfig(backbone_config=config.to_dict()), backbone=backbone).eval()
-    model.load_state_dict(reference.state_dict())
-    for removal in MODES:
-        assert torch.equal(model(**batch, removal=removal).logits, reference(**batch, removal=removal).logits)
-    assert model.backbone.config.chunk_size_feed_forward == 0
-
-
 def both_gradients(model: Any) -> list[Tensor]:
     """Of eta and the probe under one objective, then of everything else under the other, from one forward pass."""
     batch = random_batch([20, 13, 17, 3], seed=5)
