@@ -60,8 +60,12 @@ class PredictOptions(Checked):
     )  # fmt: skip
     speedup: float | None = option("FLOPs speedup to reach, by the model's calibration", default=None, basic=True)
     max_drop: float | None = option("largest drop of the score, by the model's calibration", default=None, basic=True)
-    milliseconds: float | None = option("time limit per text, by the model's calibration", default=None, basic=True)
-    threshold_scale: float | None = option("factor on the thresholds (default: 1)", default=None, basic=True, low=0)
+    milliseconds: float | None = option(
+        "time limit per text in batches, by the model's calibration", default=None, basic=True
+    )
+    threshold_scale: float | None = option(
+        "factor on the thresholds: below 1 keeps more tokens (default: 1)", default=None, basic=True, low=0
+    )
     removal: Literal["hard", "none"] = option("none: classify without dropping tokens", default="hard")
     format: Literal["lines", "jsonl", "csv", "tsv", "parquet"] | None = option(
         "input format (default: by the file's name; lines for standard input)", default=None
@@ -87,7 +91,9 @@ class PredictOptions(Checked):
     device: str = option("auto (the GPU, if there is one), cpu, cuda, cuda:N, or mps", default="auto")
     dtype: Dtype = option("dtype of the layers; auto: bfloat16 if the hardware supports it", default="auto")
     processes: int = option("processes, each with its own model (or Ray actors)", default=1, basic=True, low=1)
-    threads: int | None = option("per process (default: OMP_NUM_THREADS, or cores / processes)", default=None, low=1)
+    threads: int | None = option(
+        "threads per process (default: OMP_NUM_THREADS, or cores / processes)", default=None, low=1
+    )
     shard_rows: int = option("rows per shard, the unit that is written and resumed", default=1024, low=1)
     engine: Literal["local", "ray"] = option(
         "ray: on the Ray cluster in RAY_ADDRESS, or one started here; --output is then a folder (extra `ray`)",

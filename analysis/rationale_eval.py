@@ -622,8 +622,12 @@ class Options:
     """Evaluate scoring methods, layer by layer, against human rationales and for faithfulness."""
 
     adapler: str | None = option("AdapLeR model; default: the embedded one", default=None, basic=True)
-    model: str | None = option("classifier; default: the AdapLeR model's backbone", default=None, basic=True)
-    data: str | None = option("ERASER folder or archive, or JSON lines; default: the movies", default=None, basic=True)
+    model: str | None = option(
+        "classifier, folder or hub name; default: the AdapLeR model's backbone", default=None, basic=True
+    )
+    data: str | None = option(
+        "ERASER folder or archive, or JSON lines; default: the movies, or else the sample", default=None, basic=True
+    )
     predictions: list[str] = option("rationales in ERASER's format, each a method", default_factory=list, basic=True)
     human: str | None = option("human rationales in the same format, drawn as the ceiling", default=None, basic=True)
     output: str | None = option("folder of the report; default: reports/DATA-SPLIT", default=None, basic=True)

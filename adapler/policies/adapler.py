@@ -54,7 +54,7 @@ POST_HOC_LEARNING_RATE = 3e-3
 class Objectives(TrainingOptions):
     """AdapLeR's two objectives (paper, eq. 4 and 7)."""
 
-    phi: list[float] = option("weights of the length loss, a model for each", default=[2e-4], basic=True, low=0)
+    phi: list[float] = option("weight of the length loss; a model for each", default=[2e-4], basic=True, low=0)
     # A target above 100 is a typing error: in texts of 500 tokens all but [CLS] would go in the first layers.
     target_speedup: list[float] | None = option(
         "speedup in FLOPs to train to, as 4: a controller changes phi in every step; a model is trained for each value",
@@ -70,7 +70,9 @@ class Objectives(TrainingOptions):
         "mean too), or a registered name (default: contextual, or the AdapLeR model's own)",
         default=None,
     )
-    contribution_hidden_size: int | None = option("units of a predictor (default: 32, or the model's)", default=None)
+    contribution_hidden_size: int | None = option(
+        "hidden units of a predictor (default: 32, or the model's)", default=None
+    )
     first_layer: int | None = option("first layer that drops (default: 0, or the model's)", default=None, low=0)
     predictor_learning_rate: float | None = option(
         "learning rate of the predictors (default: the backbone's, or 3e-3 with --freeze-backbone)", default=None, low=0

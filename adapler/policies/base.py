@@ -301,14 +301,18 @@ class Packed(Stage):
 class TrainingOptions(Checked):
     """Training of the policy."""
 
-    policy_epochs: list[int] | None = option("of each stage (default: --max-steps, or by policy)", default=None, low=1)
+    policy_epochs: list[int] | None = option(
+        "of each stage (default: --max-steps in each, or the policy's own)", default=None, low=1
+    )
 
 
 @dataclass(kw_only=True)
 class WeightedOptions(TrainingOptions):
     """Training of the policy."""
 
-    policy_weight: list[float] | None = option("of the tokens kept, a model for each", default=None, basic=True)
+    policy_weight: list[float] | None = option(
+        "weight of the tokens kept; a model for each (default: the paper's)", default=None, basic=True
+    )
     policy_learning_rate: float | None = option("of the policy's parameters (default: the paper's)", default=None)
 
 

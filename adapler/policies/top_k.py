@@ -30,7 +30,9 @@ class KeepOptions(Checked):
 class KeepTrainingOptions(TrainingOptions):
     """Training with a fixed share of tokens."""
 
-    keep: list[float] = option("shares kept, a model for each", default=[DEFAULT_KEEP], basic=True, above=0, most=1)
+    keep: list[float] = option(
+        "share kept in each layer; a model for each", default=[DEFAULT_KEEP], basic=True, above=0, most=1
+    )
 
 
 class KeepTraining(Training):

@@ -26,19 +26,25 @@ class TaskOptions(Checked):
         "{train,validation,test}.jsonl (.csv, .tsv, .parquet), one file of rows, or a corpus in ERASER layout",
         basic=True,
     )
-    data_dir: Path | None = option("holds DATA_DIR/NAME of a task (default: the hub; movies data/eraser)", default=None)
+    data_dir: Path | None = option(
+        "folder that holds DATA_DIR/NAME of a named task (default: data/eraser for movies, else the hub)", default=None
+    )
     max_length: int | None = option("longest input in wordpieces (default: by task or model)", default=None, basic=True)
     long_documents: Truncation | None = option(
         "part of a longer text that is read: the first wordpieces (truncate), the last ones, or all in overlapping "
         "windows (default: truncate, or as a trained model did)",
         default=None,
     )
-    train_documents: Truncation | None = option("for the training split (default: as --long-documents)", default=None)
+    train_documents: Truncation | None = option(
+        "the same for the training split alone (default: as --long-documents)", default=None
+    )
     stride: int | None = option("overlap of windows (default: 128, or a quarter of a window)", default=None, low=0)
     validation_share: float | None = option(
         "share of train to hold out (default: .1, 2000 rows at most)", default=None, above=0, below=1
     )
-    limit: int | None = option("training rows to sample, balanced over labels", default=None, basic=True, low=1)
+    limit: int | None = option(
+        "training rows to sample, balanced over labels (default: all)", default=None, basic=True, low=1
+    )
 
 
 @dataclass(kw_only=True)
@@ -188,7 +194,9 @@ class TrainConfig(PolicyConfig):
     finetuned: Path | None = option("folder of `adapler finetune`: start, score and teacher", default=None, basic=True)
     model: str | None = option("encoder, classifier or AdapLeR model to start from", default=None, basic=True)
     targets: Path | None = option("output folder of `adapler targets`, for --policy adapler", default=None, basic=True)
-    reference_score: float | None = option("of the classifier (default: measured)", default=None, low=0, most=1)
+    reference_score: float | None = option(
+        "validation score of the classifier (default: measured)", default=None, low=0, most=1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
