@@ -394,7 +394,7 @@ def layer_units(
 ) -> tuple[Unit, ...]:
     """One unit at each of the L' layers: the scores of its content wordpieces, or of its words.
 
-    labels: (U,), `unit_labels` of the same windows; options: density, size, hard and seed of `Unit`.
+    labels: (U,), `unit_labels` of the same windows; options: density, size, hard, shares and seed of `Unit`.
 
     Windows are stitched with the weight n/N, so that a document with uniform scores has 1/N everywhere; for the level
     "1/n, n = tokens present" with the weight of the tokens present. Scores of words are divided by their sum with that

@@ -218,7 +218,7 @@ def read_json_lines(path: Path, *, split: str) -> EraserCorpus:
         raise DataError(f"{path}: no split {split!r}, there are {', '.join(files)}")
     lines = {one: [(where, row) for _, where, row in read_rows(file, "jsonl")] for one, file in files.items()}
     # a training split often holds something else
-    lines = {one: rows for one, rows in lines.items() if one == split or rows and "tokens" in rows[0][1]}
+    lines = {one: rows for one, rows in lines.items() if one == split or rows and "rationale" in rows[0][1]}
     names = read_meta(path / "meta.json" if path.is_dir() else path.with_name("meta.json")).labels or ()
     name = path.resolve().name if path.is_dir() else path.stem
     return _corpus(name, str(path), lines, split=split, names=tuple(names))

@@ -56,7 +56,7 @@ from analysis.corpus import (
 )
 from analysis.faithfulness import faithfulness_values
 from analysis.figures.tokens import DocumentScores
-from analysis.marks import annotator_facts
+from analysis.marks import annotator_facts, annotator_masks
 from analysis.metrics import plausibility as pl
 from analysis.report import RationaleReport, few_documents, header, write_text
 from analysis.scores import ScoringMethod, get_methods
@@ -484,14 +484,17 @@ def judge(
     the labels (U,) and each method's scores (L', U)."""
     how, found, units = plan.settings, [], []  # type: Settings, list[tuple[Any, ...]], list[Any]
     hards = {name: one.hard(document.example) for name, one in plan.given.items()}
+    people = annotator_masks(document.example)  # (A, W)
     for number, (part, labels) in enumerate(document.units):
         if how.needs_rationale and not is_judged(labels, all_rationale=how.all_rationale):
             continue
-        by_method = {}
+        by_method, windows = {}, document.windows[part]
+        marks = [marked_units(windows, one, aggregation=how.aggregation) for one in people]
+        options = plan.unit_options | {"shares": np.mean(marks, axis=0) if marks else None}
         for name, rows in scores.items():
-            windows, hard = document.windows[part], hards.get(name)
+            hard = hards.get(name)
             marked = None if hard is None else marked_units(windows, hard, aggregation=how.aggregation)
-            layers = layer_units(windows, rows[part], labels, hard=marked, **plan.unit_options)
+            layers = layer_units(windows, rows[part], labels, hard=marked, **options)
             by_method[name] = np.stack([unit.scores for unit in layers])
             if how.plain_metrics:
                 table = [pl.compute(how.plain_metrics, unit) for unit in layers]  # (L', K)

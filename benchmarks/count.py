@@ -27,12 +27,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("adapler", "analysis", "app", "benchmarks")
+NEW = {"analysis/truth.py", "benchmarks/human_marks.py"}  # came after the rewrite, with a limit of their own
 # Name: (at most, aim), of the rewrite's contract.
 WANTED = {
     "lines: adapler": (12_000, 9_000),
     "lines: analysis": (9_500, 7_500),
     "lines: app": (4_500, 3_600),
     "lines: benchmarks": (2_200, 1_600),
+    "lines: truth and marks": (1_500, 1_000),
     "lines: tests": (22_000, 16_000),
     "source files": (200, 160),
     "files of predict": (15, 10),
@@ -51,9 +53,10 @@ def sizes() -> dict[str, int]:
     """Lines of each package and of the tests, and the number of source files."""
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, check=True, capture_output=True, text=True)
     paths = [Path(name) for name in listed.stdout.split() if (ROOT / name).is_file()]
-    found = dict.fromkeys([f"lines: {name}" for name in (*PACKAGES, "tests")], 0)
+    found = dict.fromkeys([f"lines: {name}" for name in (*PACKAGES, "truth and marks", "tests")], 0)
     for path in paths:
-        if (name := f"lines: {path.parts[0]}") in found:
+        package = "truth and marks" if path.as_posix() in NEW else path.parts[0]
+        if (name := f"lines: {package}") in found:
             found[name] += len((ROOT / path).read_text(encoding="utf-8").splitlines())
     return found | {"source files": sum(path.parts[0] in PACKAGES for path in paths)}
 

@@ -101,7 +101,24 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     >>> average_precision([True, False, True], [0.5, 0.3, 0.2])
     0.8333333333333333
     """
-    truth, values = as_pair(labels, scores)
+    return soft_average_precision(*as_pair(labels, scores))
+
+
+def soft_average_precision(shares: ArrayLike, scores: ArrayLike) -> float:
+    """Soft AP: average precision against the share of the annotators who marked each token, (n,) from 0 to 1.
+
+    Formula: that of `average_precision`, in which a token counts as relevant by its share: the AP of the tokens of all
+        annotators put together, each with the marks of one of them.
+    Selection: none. Only the order of the content tokens counts, and no n enters.
+    Range: 0 to 1, higher is better; the shares themselves as scores have the highest value, below 1 where annotators
+        disagree. NaN without a mark, and where a document does not tell its annotators apart.
+    Misleads: an annotator who marks more words weighs more. It is below AP where people disagree, whatever the method.
+    Reference: Plank (2022), The "problem" of human label variation, https://aclanthology.org/2022.emnlp-main.731
+
+    >>> soft_average_precision([1, 0.5, 0], [0.2, 0.5, 0.3])
+    0.5
+    """
+    truth, values = as_scores(shares), as_scores(scores)
     if not truth.any():
         return math.nan
     hits, taken = _curve(truth, values)
@@ -230,8 +247,8 @@ def gini(scores: ArrayLike) -> float:
     return float(((2 * np.arange(1, n + 1) - n - 1) * sizes).sum() / (n * total))
 
 
-def _curve(truth: NDArray[np.bool_], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rationale tokens, and tokens, with at least this score, for each distinct score from the highest down."""
+def _curve(truth: NDArray[Any], values: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Rationale tokens (or their shares' sum), and tokens, from each distinct score on, from the highest down."""
     order = np.argsort(-values, kind="stable")
     last = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # ends of the groups of equal scores
     return np.cumsum(truth[order])[last], last + 1
@@ -485,6 +502,7 @@ class Unit:
     size            of its rationales: mean number of rationale tokens, NaN when it is not known
     signed          scores that may be negative: what is selected at 1/n is not defined for them
     hard            (n,) bool, the method's own hard rationale; None when it has none
+    shares          (n,) float64, share of the annotators who marked each token; None when they are not told apart
     present_scores  (n,) float64, scores for the level of the tokens present, of several windows; None: `scores`
     seed            of the random order of ties, where there is no closed form
     """
@@ -497,6 +515,7 @@ class Unit:
     size: float = math.nan
     signed: bool = False
     hard: NDArray[np.bool_] | None = None
+    shares: NDArray[np.float64] | None = None
     present_scores: NDArray[np.float64] | None = None
     seed: int = 0
     _selected: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False, init=False)
@@ -648,6 +667,8 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in (
     Metric("roc_auc", "ROC-AUC", "ranking", True, RANKING, roc_auc, lambda u: roc_auc(u.labels, u.scores)),
     Metric("auprc", "AUPRC (ERASER)", "ranking", True, RANKING, auprc, _auprc),
     Metric("auprc_positive", "AUPRC (ferret)", "ranking", True, RANKING, auprc, partial(_auprc, positive=True)),
+    Metric("average_precision_soft", "AP (annotators)", "ranking", True, RANKING, soft_average_precision,
+           lambda u: math.nan if u.shares is None or u.labels.all() else soft_average_precision(u.shares, u.scores)),
     *(Metric(f"tpr_at_fpr_{x}", f"TPR at {x} % FPR", "ranking", True, EQUAL_FPR, tpr_at_fpr,
              partial(_tpr_at, percent=x)) for x in (5, 10, 20)),
     *_rates("", "1/n", INPUT),

@@ -31,7 +31,7 @@ def write(path: Path, rows: list[Any]) -> Path:
 
 def test_hatexplain_style_folder(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", ROWS)
-    write(tmp_path / "train.jsonl", [{"text": "no tokens here", "label": 0}])  # no split to measure on
+    write(tmp_path / "train.jsonl", [{"tokens": ["no", "marks"], "label": 0}])  # no split to measure on
     (tmp_path / "meta.json").write_text(json.dumps({"labels": ["hate", "normal"]}))
     assert holds_json_lines(tmp_path)
     corpus = load_corpus(tmp_path, split="test")
@@ -39,7 +39,7 @@ def test_hatexplain_style_folder(tmp_path: Path) -> None:
     first, second = corpus.splits["test"]
     assert (first.id, first.words, first.label, first.spans) == ("a", ("so", "dull", "."), "normal", ((1, 3),))
     assert (second.id, second.label, second.spans, second.query) == ("test-2", "hate", (), "good ?")
-    with pytest.raises(DataError, match="train.jsonl:1: tokens: Field required"):
+    with pytest.raises(DataError, match="train.jsonl:1: rationale: Field required"):
         load_corpus(tmp_path, split="train")
     with pytest.raises(DataError, match="no split 'val', there are train, test"):
         load_corpus(tmp_path, split="val")

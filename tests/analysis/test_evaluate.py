@@ -188,6 +188,31 @@ def test_a_frame_of_texts_and_a_function_of_one_s_own(reducer: Any, tiny_tokeniz
     assert found.meta["layerwise"] == {"evens": False} and found.meta["density"] is not None
 
 
+def test_the_share_of_annotators_is_a_graded_truth(reducer: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    """Beside the majority's mark: word 0 counts by a third, word 1 whole; the other document has one annotator."""
+    people = [[0, 1, 0], [0, 1, 0], [1, 1, 0]]
+    rows = [
+        {"tokens": GOOD[:3], "label": "POS", "rationale": people},
+        {"tokens": BAD[:3], "label": "NEG", "rationale": people[2]},
+    ]
+    file = tmp_path / "test.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pieces = align(load_corpus(file).splits["test"][0], tiny_tokenizer).windows[0]
+    assert pieces.words.tolist() == [-1, 0, 1, 2, -1]
+
+    def first(model: Any, batch: Any) -> Any:
+        return -torch.arange(batch.input_ids.shape[1], dtype=torch.float).expand_as(batch.input_ids)
+
+    metrics = ["average_precision", "average_precision_soft"]
+    how: dict[str, Any] = {"tokenizer": tiny_tokenizer, "progress": False}
+    found = evaluate(reducer.backbone, str(file), [first], metrics, **how).frame
+    values = found[found.document == "test-1"].set_index("metric").value
+    assert values.to_dict() == pytest.approx(
+        {"average_precision": 1 / 2, "average_precision_soft": (1 / 3 * 1 / 3 + 1 * 4 / 3 / 2) / (4 / 3)}
+    )
+    assert set(found[found.document == "test-2"].metric) == {"average_precision"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -102,14 +102,17 @@ def test_a_permutation_is_the_exact_test_of_few_examples(metric: str) -> None:
 
 
 def test_pages_say_what_was_missed_and_who_is_better(results: Path) -> None:
+    record(results, "trbert", 4, 42, wrong=10, near=False, trained=3.2)
+    record(results, "trbert", 4, 43, wrong=8)
     assert tradeoff.main(["--results", str(results)]) == 0
     text = (results / "table.md").read_text()
     assert (
         "| AdapLeR (ours) |  | **90.0 (4.00x; 2)** > 1 |" in text and "| AdapLeR (ours) |  | 80.0 (2.10x; 1) |" in text
     )
     assert "| LTP |  | 87.5 (4.00x; 2, missed) |" in text and "| PoWER-BERT |  | 50.0 (4.00x; 2) |" in text
+    assert "| TR-BERT |  | 80.0 (4.00x; 1) 75.0 (4.00x; 1, missed) |" in text
     assert (results / "losses.png").stat().st_size > 10_000
-    assert len(pd.read_csv(results / "table.csv")) == 10
+    assert len(pd.read_csv(results / "table.csv")) == 12
 
 
 def test_the_committed_records_make_the_committed_table() -> None:

@@ -67,7 +67,7 @@ def test_the_three_levels_differ_when_special_tokens_hold_the_mass() -> None:
 
 
 def test_signed_scores_have_no_selection_at_one_nth() -> None:
-    one = unit([1, 0, 1, 0], [0.5, -0.2, 0.1, -0.4], signed=True)
+    one = unit([1, 0, 1, 0], [0.5, -0.2, 0.1, -0.4], signed=True, shares=np.array([1, 0, 0.6, 0.2]))
     result = values(one)
     undefined = {name for name, value in result.items() if math.isnan(value)}
     assert undefined == {n + v for n in ("fpr", "tpr", "j") for v in ("", "_present", "_content")} | {"precision", "f1"}
@@ -92,13 +92,14 @@ def test_no_rationale_is_undefined_never_a_silent_number() -> None:
     assert defined == pytest.approx({"fpr": 2 / 3, "fpr_present": 2 / 3, "fpr_content": 1 / 3, "precision": 0})
     nothing_else = values(unit([1, 1], [0.5, 0.2]))
     assert {name for name, value in nothing_else.items() if math.isnan(value)} == {
-        name for name in PURE if name.startswith(("fpr", "j", "tpr_at_fpr")) or name in ("roc_auc", "average_precision")
+        name for name in PURE if name.startswith(("fpr", "j", "tpr_at_fpr", "average_precision")) or name == "roc_auc"
     }
     assert all(math.isnan(value) for value in values(unit([], [])).values())
 
 
 def test_perfect_scores_are_the_best_there_is() -> None:
-    one = unit([1, 1, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0, 0], density=1 / 3)
+    labels = np.array([1, 1, 0, 0, 0, 0])
+    one = unit(labels, [0.5, 0.5, 0, 0, 0, 0], density=1 / 3, shares=labels)
     for name, value in values(one).items():
         if name == "sparseness":  # its best value is 1 - 1/n, of one token
             continue

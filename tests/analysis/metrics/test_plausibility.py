@@ -50,6 +50,18 @@ def test_average_precision_equals_sklearn_and_a_slow_reference(pairs: list[tuple
     assert value == pytest.approx(slow_average_precision(labels, scores), abs=1e-12)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.0, 0.1, 0.2])), min_size=1, max_size=12))
+def test_soft_average_precision_is_that_of_all_annotators_tokens_together(pairs: list[tuple[int, float]]) -> None:
+    marked, scores = [p[0] for p in pairs], [p[1] for p in pairs]
+    value = pl.soft_average_precision(np.array(marked) / 3, scores)
+    if not any(marked):
+        assert math.isnan(value)
+        return
+    together = [person < count for count in marked for person in range(3)]
+    assert value == pytest.approx(average_precision_score(together, np.repeat(scores, 3)), abs=1e-12)
+
+
 def test_average_precision_by_hand() -> None:
     assert pl.average_precision([1, 1, 0, 0], [0.4, 0.3, 0.2, 0.1]) == 1
     assert pl.average_precision([0, 0, 1], [0.4, 0.3, 0.2]) == pytest.approx(1 / 3)
