@@ -103,9 +103,13 @@ def condition(options: argparse.Namespace, annotated: int, marked: Sequence[dict
     made = ("--targets", folder / ("mixed" if annotated else "own"), "--output", model)
     adapler("train", *common, *TRAIN, "--seed", str(options.seed), *made)
     adapler("evaluate", "--model", model, "--task", task, "--split", "test", "--output", folder / "test.json")
-    methods, parts = [*OWN, *(OTHERS if annotated == 0 and options.others else ())], []
-    for split, name in (("val", "validation"), ("test", "test")):
-        judged = evaluate(None, str(options.task / f"{name}.jsonl"), methods, METRICS, adapler=str(model), split=split)
+    asked: list[Any] = [("val", "validation", OWN, None), ("test", "test", OWN, None)]
+    if annotated == 0 and options.others:
+        asked.append(("test", "test", OTHERS, options.others))
+    parts = []
+    for split, name, methods, limit in asked:
+        where: dict[str, Any] = {"adapler": str(model), "split": split, "limit": limit}
+        judged = evaluate(None, str(options.task / f"{name}.jsonl"), methods, METRICS, **where)
         parts.append(judged.frame.assign(split=split, annotated=annotated, seed=options.seed))
     pd.concat(parts).to_parquet(folder / "values.parquet")
 
@@ -116,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--annotated", type=int, nargs="+", default=[0, 50, 200, 1000, 2973])
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--others", action="store_true", help="judge other methods, too, for N = 0")
+    parser.add_argument("--others", type=int, default=0, help="for N = 0, posts of test that other methods score, too")
     options = parser.parse_args(argv)
     tokenizer = AutoTokenizer.from_pretrained(options.finetuned)
     for annotated in options.annotated:

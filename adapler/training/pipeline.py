@@ -393,13 +393,17 @@ def _record(
     found = predict_rows(model, rows, pad_token_id=prepared.pad_token_id, progress="validation in float32")
     gain, target = training.speedup(model, found.lengths_in, found.lengths), trainer.stage.target
     near = is_near(gain, target) if target else qualifies(selected[metric], reference=start.score, max_drop=max_drop)
+    described = training.described(training.options)
+    if start.targets is not None and "targets" in described:  # made before: their folder says how, not this command
+        made = records.read_record(start.targets) if (start.targets / RUN).is_file() else {}
+        described["targets"] = {name: made.get(name) for name in described["targets"]}
     return {
         "command": "train",
         "policy": training.config.policy,
         **_inputs(prepared, model=start.model),
         "start": "classifier" if is_fine_tuned(read_config(start.model)) else "encoder",
         "settings": as_record(settings),
-        **training.described(training.options),
+        **described,
         "reference_score": start.score,
         "max_drop": max_drop,
         **_facts(prepared, settings, seconds=sum(one["seconds"] for one in stage_records)),

@@ -207,7 +207,9 @@ def test_a_model_is_trained_further_with_its_first_layer(
     assert main([*further, "--output", str(tmp_path / "further")]) == 0
     later = AdapLeRForSequenceClassification.from_pretrained(tmp_path / "further")
     assert later.config.policy_options == {"first_layer": 1}, "trained further it stays what it is"
-    assert main([*further, "--first-layer", "0", "--output", str(tmp_path / "every")]) == 0
+    other = ["--first-layer", "0", "--target-method", "saliency"]  # the targets are there: they are not made by it
+    assert main([*further, *other, "--output", str(tmp_path / "every")]) == 0
+    assert record_of(tmp_path / "every")["targets"]["target_method"] == ["decomposition"]
     assert AdapLeRForSequenceClassification.from_pretrained(tmp_path / "every").config.policy_options is None
 
 
