@@ -38,8 +38,7 @@ TRAIN = (
 OWN = ("cp_carried", "cp")
 OTHERS = (
     *("saliency", "gradient_l2", "attention_gradient", "attention_gradient_local", "integrated_gradients(n_steps=5)"),
-    *("decompx", "attnlrp", "alti", "globenc", "value_zeroing", "attention", "rollout", "occlusion"),
-    *("lime(n_samples=100)", "random"),
+    *("decompx", "attnlrp", "alti", "globenc", "value_zeroing", "attention", "rollout", "random"),
 )
 METRICS = ("average_precision", "roc_auc", "fpr")
 
