@@ -27,7 +27,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("adapler", "analysis", "app", "benchmarks")
-NEW = {"analysis/truth.py", "benchmarks/human_marks.py"}  # came after the rewrite, with a limit of their own
+# These came after the rewrite, with a limit of their own.
+NEW = {"analysis/truth.py", "benchmarks/human_marks.py", "benchmarks/movie_marks.py"}
 # Name: (at most, aim), of the rewrite's contract.
 WANTED = {
     "lines: adapler": (12_000, 9_000),

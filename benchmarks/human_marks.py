@@ -27,6 +27,7 @@ from transformers import AutoTokenizer
 
 from adapler.training.data import load_targets
 from analysis.rationale_eval import evaluate
+from analysis.report import bootstrap_intervals, paired_permutation_test
 
 ROWS, MIX, MAX_LENGTH = 1500, 0.75, 72
 TARGETS = ("--target-method", "decomposition", "--target-layer", "own", "--target-logit", "contrast")
@@ -113,6 +114,39 @@ def condition(options: argparse.Namespace, annotated: int, marked: Sequence[dict
     pd.concat(parts).to_parquet(folder / "values.parquet")
 
 
+def summary(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """means.csv and paired.csv of all conditions in a folder."""
+    values, means = [], []
+    for file in sorted(folder.glob("*/values.parquet")):
+        part, said = pd.read_parquet(file), json.loads(file.with_name("test.json").read_text())
+        values.append(part)
+        keys = ["annotated", "seed", "split", "method", "metric", "layer"]
+        found = part.groupby(keys, as_index=False).value.agg(["mean", "count"])
+        means.append(found.assign(accuracy=said["hard"][0]["score"], speedup=said["hard"][0]["speedup"]))
+    every = pd.concat(values)
+    every = every[every.metric == "average_precision"]
+    own, rows = every[every.method == "cp_carried"], []
+    others = every[(every.split == "test") & every.method.isin(OTHERS)]
+    table = others.groupby(["method", "layer", "document"]).value.mean()
+    for annotated, part in own.groupby("annotated"):
+        layer = part[part.split == "val"].groupby("layer").value.mean().idxmax()
+        there = part[(part.split == "test") & (part.layer == layer)].groupby("document").value.mean()
+        for method in others.method.unique():
+            best = table[method].groupby("layer").mean().idxmax()
+            both = pd.concat([there, table[method, best]], axis=1, keys=["own", "other"]).dropna().T.to_numpy()
+            low, high = (float(one[0]) for one in bootstrap_intervals((both[0] - both[1])[None])[1:3])
+            p = float(paired_permutation_test(both[:1], both[1:])[0])
+            known = {
+                "annotated": annotated,
+                "layer": layer,
+                "method": method,
+                "its_layer": best,
+                "posts": both.shape[1],
+            }
+            rows.append(known | {"own": both[0].mean(), "other": both[1].mean(), "low": low, "high": high, "p": p})
+    return pd.concat(means), pd.DataFrame(rows)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("task", "marked", "finetuned", "output"):
@@ -124,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = AutoTokenizer.from_pretrained(options.finetuned)
     for annotated in options.annotated:
         condition(options, annotated, read(options.marked), tokenizer)
+    for name, table in zip(("means", "paired"), summary(options.output), strict=True):
+        table.round(4).to_csv(options.output / f"{name}.csv", index=False)
 
 
 if __name__ == "__main__":
