@@ -110,8 +110,7 @@ def soft_average_precision(shares: ArrayLike, scores: ArrayLike) -> float:
     Formula: that of `average_precision`, in which a token counts as relevant by its share: the AP of the tokens of all
         annotators put together, each with the marks of one of them.
     Selection: none. Only the order of the content tokens counts, and no n enters.
-    Range: 0 to 1, higher is better; the shares themselves as scores have the highest value, below 1 where annotators
-        disagree. NaN without a mark, and where a document does not tell its annotators apart.
+    Range: 0 to 1, higher is better. NaN without a mark, and for a document that does not tell its annotators apart.
     Misleads: an annotator who marks more words weighs more. It is below AP where people disagree, whatever the method.
     Reference: Plank (2022), The "problem" of human label variation, https://aclanthology.org/2022.emnlp-main.731
 
@@ -599,11 +598,6 @@ def compute(names: Sequence[str], unit: Unit) -> list[float]:
     return values
 
 
-def _average_precision(unit: Unit) -> float:
-    # where every token is rationale each ranking is perfect: that says nothing, and ERASER leaves it out too
-    return math.nan if unit.labels.all() else average_precision(unit.labels, unit.scores)
-
-
 def _auprc(unit: Unit, *, positive: bool = False) -> float:
     # ERASER gives a document without rationale .5; here it is undefined, as for every other metric
     # positive is ferret's: a negative score is no evidence for the class, like 0
@@ -633,10 +627,6 @@ def _at_size(unit: Unit, *, level: str, agreement: Callable[..., float] = top_k_
     return agreement(unit.labels, unit.scores, k, positive_only=positive_only) if k else math.nan
 
 
-def _token_f1(unit: Unit) -> float:
-    return _at_size(unit, level=DENSITY) if unit.hard is None else f1_score(unit.labels, unit.hard)
-
-
 def _iou_f1(unit: Unit) -> float:
     if unit.hard is not None:
         return iou_f1(unit.labels, unit.hard)
@@ -663,7 +653,9 @@ def _rates(suffix: str, words: str, level: str) -> list[Metric]:
 
 # fmt: off
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (
-    Metric("average_precision", "AP", "ranking", True, RANKING, average_precision, _average_precision),
+    # where every token is rationale each ranking is perfect: that says nothing, and ERASER leaves it out too
+    Metric("average_precision", "AP", "ranking", True, RANKING, average_precision,
+           lambda u: math.nan if u.labels.all() else average_precision(u.labels, u.scores)),
     Metric("roc_auc", "ROC-AUC", "ranking", True, RANKING, roc_auc, lambda u: roc_auc(u.labels, u.scores)),
     Metric("auprc", "AUPRC (ERASER)", "ranking", True, RANKING, auprc, _auprc),
     Metric("auprc_positive", "AUPRC (ferret)", "ranking", True, RANKING, auprc, partial(_auprc, positive=True)),
@@ -676,7 +668,8 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in (
     *_rates("_content", "1/n content", CONTENT),
     Metric("f1_at_k", "F1@k", "selection", True, OWN_SIZE, f1_score, partial(_at_size, level=OWN_SIZE)),
     Metric("f1_at_density", "F1@density", "selection", True, DENSITY, f1_score, partial(_at_size, level=DENSITY)),
-    Metric("token_f1", "Token F1", "eraser", True, HARD, f1_score, _token_f1),
+    Metric("token_f1", "Token F1", "eraser", True, HARD, f1_score,
+           lambda u: _at_size(u, level=DENSITY) if u.hard is None else f1_score(u.labels, u.hard)),
     Metric("iou_f1", "IOU F1", "eraser", True, HARD, iou_f1, _iou_f1),
     *(Metric(f"token_{name}_at_{size}", f"Token {title}@{words}", "selection", True, level, source,
              partial(_at_size, level=level, agreement=agreement))
