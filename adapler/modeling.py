@@ -265,7 +265,9 @@ def _load(
         resized: whether weights may have another shape and be new, transformers' `ignore_mismatched_sizes`.
         whole: refuse weights that the model has no place for, as remains of other heads.
     """
-    options = {"dtype": torch.float32, "use_safetensors": True, **located(name_or_path, hub), **options}
+    # transformers 5.25 replaces activations by kernels from the hub, unasked; scores follow the activation they know.
+    options = {"use_kernels": False, **located(name_or_path, hub), **options}
+    options = {"dtype": torch.float32, "use_safetensors": True, **options}
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # which is refused below
     try:
         for check in checks:

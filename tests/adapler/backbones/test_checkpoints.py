@@ -109,6 +109,13 @@ def test_stored_in_half_precision_computes_in_float32(kind: str, tmp_path: Path)
     assert model(**random_batch([5])).logits.dtype == torch.float32
 
 
+@pytest.mark.parametrize("kind", ["adapler", "backbone"])
+def test_activations_stay_those_of_the_classifier(kind: str, tmp_path: Path) -> None:
+    (tiny_adapler() if kind == "adapler" else tiny_classifier()).save_pretrained(tmp_path)
+    model = load(tmp_path) if kind == "adapler" else wrap(tmp_path)
+    assert not any(getattr(part, "use_kernels", False) for part in model.modules())
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_another_dtype_on_request_leaves_the_thresholds_exact(dtype: torch.dtype, tmp_path: Path) -> None:
     """B12: eta .2507 would become .25, and keep a token whose score is between the two thresholds."""
